@@ -1,0 +1,1 @@
+"""The brokers that streambench brings, one file each."""

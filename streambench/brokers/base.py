@@ -1,0 +1,120 @@
+"""What every broker can do: open a publisher and a subscriber of one topic.
+
+A broker's settings class is the plugin: its fields are the options, its methods open what they
+describe. Frames go in as pieces and come out as bytes; nothing here knows what is in them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+from streambench.errors import BrokerError, ConfigError
+
+RECONNECT_S = 5.0
+
+Acked = Callable[[int | None, BrokerError | None], None]
+
+
+class Publisher(Protocol):
+    """The sending end of a topic."""
+
+    reconnects: int
+
+    async def send(self, parts: Sequence[bytes], acked: Acked) -> None:
+        """Hand a frame to the broker's client; return when it can take another.
+
+        Args:
+            parts: The frame in pieces.
+            acked: Called on the loop when the broker has answered, with the number of receivers
+                (None where the broker doesn't tell) or with what went wrong; then it is unknown
+                whether the message was delivered.
+
+        Raises:
+            BrokerError: If the broker is gone and doesn't come back.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Return when every frame has been answered."""
+        ...
+
+
+class Subscriber(Protocol):
+    """The receiving end of a topic.
+
+    Attributes:
+        reconnects: How often the connection was made anew.
+        on_gap: Called after a reconnection that may have lost what was published before it.
+    """
+
+    reconnects: int
+    on_gap: Callable[[], None]
+
+    async def receive(self) -> bytes:
+        """Return the next frame.
+
+        Raises:
+            BrokerError: If the broker is gone and doesn't come back.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerPlugin(ABC):
+    """Settings of a broker, able to open what they describe.
+
+    Attributes:
+        name: Registry name.
+        summary: One sentence for `streambench list`.
+        packages: Modules that must be importable.
+        install: What to install if they aren't.
+        in_process: Whether it ends at the border of this process.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = ''
+    in_process: ClassVar[bool] = False
+
+    @property
+    def needs_redis_server(self) -> bool:
+        """Whether no address was given and an embedded Redis is to be started."""
+        return False
+
+    def at(self, host: str, port: int, password: str) -> Self:
+        """Return these settings for a server that was started for them."""
+        raise BrokerError(f'the {self.name} broker has no embedded server')
+
+    def address(self) -> tuple[str, int] | None:
+        """Return where the broker's server is, or None if it has none."""
+        return None
+
+    @abstractmethod
+    def open_publisher(self, topic: str) -> AbstractAsyncContextManager[Publisher]:
+        """Open the sending end of a topic."""
+
+    @abstractmethod
+    def open_subscriber(self, topic: str) -> AbstractAsyncContextManager[Subscriber]:
+        """Open the receiving end; enters only when the broker has confirmed it.
+
+        Whatever is published afterwards is delivered or counted as lost.
+        """
+
+
+def split_address(servers: str, *, default_port: int, flag: str) -> tuple[str, int]:
+    """Return host and port of `HOST[:PORT]`.
+
+    Raises:
+        ConfigError: If it has another form.
+    """
+    host, colon, port = servers.rpartition(':')
+    if not colon:
+        return servers, default_port
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f'{flag}: {servers!r} must have the form HOST:PORT.')
+    return host.strip('[]'), int(port)

@@ -1,0 +1,139 @@
+"""The two ends of a Redis topic: pipelined PUBLISH commands, and a subscription.
+
+redis-py's connection does the talking; what is done about its loss is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from streambench.brokers.base import Acked
+from streambench.errors import BrokerError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Connection
+
+
+class RedisPublisher:
+    """PUBLISH commands written one after the other, their answers read by a task."""
+
+    def __init__(
+        self, connection: Connection, connect: Callable[[], Awaitable[Connection]], topic: str
+    ) -> None:
+        self.reconnects = 0
+        self._connect = connect
+        self._topic = topic.encode()
+        self._waiting: deque[Acked] = deque()
+        self._answered = asyncio.Event()
+        self._start(connection)
+
+    def _start(self, connection: Connection) -> None:
+        self._connection = connection
+        self._broken: str | None = None
+        self._reader = asyncio.create_task(self._read(), name='redis-publisher-answers')
+
+    async def send(self, parts: Sequence[bytes], acked: Acked) -> None:
+        """Write a PUBLISH command; its answer is read by the task."""
+        from redis.exceptions import ConnectionError as RedisConnectionError
+
+        if self._broken is not None:
+            await self._reader
+            await self._connection.disconnect(nowait=True)
+            self._start(await self._connect())
+            self.reconnects += 1
+        head = b'*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n' % (
+            len(self._topic),
+            self._topic,
+            sum(map(len, parts)),
+        )
+        self._waiting.append(acked)
+        try:
+            await self._connection.send_packed_command([head, *parts, b'\r\n'], False)
+        except (RedisConnectionError, OSError) as error:
+            # The reader notices the same loss and answers for everything that waits.
+            self._broken = str(error)
+            await self._reader
+
+    async def flush(self) -> None:
+        """Return when every frame has been answered."""
+        while self._waiting:
+            self._answered.clear()
+            await self._answered.wait()
+
+    async def _read(self) -> None:
+        from redis.exceptions import RedisError, ResponseError
+
+        try:
+            while True:
+                try:
+                    receivers = await self._connection.read_response(disconnect_on_error=False)
+                except ResponseError as refusal:
+                    self._answer(None, BrokerError(f'Redis refused a message: {refusal}'))
+                else:
+                    self._answer(receivers, None)
+        except (RedisError, OSError) as error:
+            self._broken = str(error)
+        finally:
+            lost = BrokerError(f'the connection to Redis was lost ({self._broken})')
+            while self._waiting:
+                self._answer(None, lost)
+
+    def _answer(self, receivers: int | None, error: BrokerError | None) -> None:
+        self._waiting.popleft()(receivers, error)
+        if not self._waiting:
+            self._answered.set()
+
+    async def close(self) -> None:
+        """End the reading task and the connection."""
+        self._reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._reader
+        await self._connection.disconnect(nowait=True)
+
+
+class RedisSubscriber:
+    """A subscription that is made anew, and says so, when its connection is lost."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], topic: str) -> None:
+        self.reconnects = 0
+        self.on_gap: Callable[[], None] = lambda: None
+        self._connect = connect
+        self._topic = topic
+        self._connection: Connection | None = None
+
+    async def subscribe(self, connection: Connection) -> None:
+        """Subscribe on a connection; return when Redis has confirmed it."""
+        self._connection = connection
+        await connection.send_command('SUBSCRIBE', self._topic)
+        await connection.read_response()
+
+    async def receive(self) -> bytes:
+        """Return the next frame.
+
+        Raises:
+            BrokerError: If Redis is gone and doesn't come back.
+        """
+        from redis.exceptions import RedisError
+
+        while True:
+            assert self._connection is not None
+            try:
+                answer = await self._connection.read_response(disconnect_on_error=False)
+            except (RedisError, OSError):
+                await self._connection.disconnect(nowait=True)
+                await self.subscribe(await self._connect())
+                self.reconnects += 1
+                self.on_gap()
+                continue
+            if answer[0] == b'message':
+                frame: bytes = answer[2]
+                return frame
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            await self._connection.disconnect(nowait=True)

@@ -1,0 +1,55 @@
+"""What there is: every broker, connector and executor, and whether it can run here."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from streambench import registry
+from streambench.errors import ConfigError, StreamBenchError
+
+
+def _missing(plugin: Any) -> list[str]:
+    return [package for package in plugin.packages if find_spec(package) is None]
+
+
+def _state(kind: str, plugin: Any) -> str:
+    """Return `ready`, or what is missing and how to get it."""
+    missing = _missing(plugin)
+    if missing:
+        return f'needs {", ".join(missing)}: {plugin.install}'
+    if plugin.name == 'redis' and kind in ('broker', 'connector'):
+        from streambench.servers.redis import find_server
+
+        try:
+            find_server()
+        except ConfigError as error:
+            return f'ready for a given server; embedded: {error}'
+    return 'ready'
+
+
+def catalogue() -> list[tuple[str, str, str, str]]:
+    """Return kind, name, state and summary of every plugin."""
+    rows = []
+    for kind in registry.PLUGINS:
+        for name in registry.names(kind):
+            try:
+                plugin = registry.load(kind, name)
+            except StreamBenchError as error:
+                rows.append((kind, name, str(error), ''))
+            else:
+                rows.append((kind, name, _state(kind, plugin), plugin.summary))
+    return rows
+
+
+def catalogue_text() -> str:
+    """Return the catalogue as a table."""
+    head = ('kind', 'name', 'here', 'what it is')
+    rows = [head, *catalogue()]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return '\n'.join(
+        '  '.join(
+            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
+        ).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,186 @@
+"""From the words of a command line to a plan.
+
+The flags are derived from the options that `config` and the plugins declare, so `--help` shows all of
+them and imports no broker's client.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from streambench import __version__
+from streambench.config import CHOOSERS, OPTIONS
+from streambench.configure import known_options, plugin_options, read_toml
+from streambench.errors import ConfigError
+from streambench.options import Option
+
+if TYPE_CHECKING:
+    from streambench.plan import Plan
+
+SECRET_PREFIX = 'STREAMBENCH_'
+GROUPS = {
+    'stream': 'stream',
+    'executor': 'executor',
+    'broker': 'broker',
+    'connector': 'connector (method proxy)',
+    'run': 'run',
+    'output': 'output',
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f'{message}; `{self.prog} --help` shows what there is.')
+
+
+class _Collect(argparse.Action):
+    """Note a value under the option's name together with the spelling that gave it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = dict(getattr(namespace, 'given', None) or {})
+        given.setdefault(self.dest, []).append((option_string, values))
+        namespace.given = given
+
+
+def _add_option(group: Any, entry: Option, takers: Sequence[str]) -> None:
+    text = entry.doc.replace('%', '%%')
+    notes = []
+    if takers:
+        notes.append(', '.join(taker.split()[1] for taker in takers))
+    if entry.axis_default:
+        notes.append('default ' + ' '.join(map(str, entry.axis_default)))
+    elif entry.default not in (None, ()):
+        notes.append(
+            f'default {str(entry.default).lower() if entry.default in (True, False) else entry.default}'
+        )
+    if entry.axis:
+        notes.append('several values: an axis')
+    group.add_argument(
+        *entry.flags,
+        dest=entry.name,
+        action=_Collect,
+        nargs='+' if entry.axis or entry.kind.metavar == 'KEY=VALUE' else None,
+        metavar=entry.kind.metavar,
+        help=text + (f' ({"; ".join(notes)})' if notes else ''),
+        default=argparse.SUPPRESS,
+    )
+
+
+def parser(*, others: bool) -> argparse.ArgumentParser:
+    """Return the parser.
+
+    Args:
+        others: Whether to look for plugins of other packages too, which takes a moment.
+    """
+    top = _Parser(
+        prog='streambench',
+        description='Where does the time go in a stream-processing workflow?',
+        allow_abbrev=False,
+    )
+    top.add_argument('--version', action='version', version=f'streambench {__version__}')
+    commands = top.add_subparsers(dest='command', metavar='COMMAND')
+    run = commands.add_parser(
+        'run',
+        help='measure; without any flag: embedded Redis, Parsl, two methods, two sizes, two loads',
+        description='Run the benchmark. Without any flag: two embedded Redis servers, Parsl with 4 '
+        'workers, both methods, 100 kB and 1 MB, each at load 1 and 0.8.',
+        allow_abbrev=False,
+    )
+    commands.add_parser(
+        'list',
+        help='show every broker, connector and executor, and whether it can run here',
+        description='Show every broker, connector and executor, and whether it can run here.',
+        allow_abbrev=False,
+    )
+    groups = {name: run.add_argument_group(title) for name, title in GROUPS.items()}
+    for entry, takers in known_options(others=others).values():
+        if not entry.secret:
+            _add_option(groups[entry.group], entry, takers)
+    groups['run'].add_argument(
+        '--config', metavar='FILE', help='TOML file of options and [sweep]; flags win over it'
+    )
+    groups['run'].add_argument('--dry-run', action='store_true', help='show the resolved plan and stop')
+    groups['broker'].description = (
+        'Passwords come from $STREAMBENCH_STREAM_PASSWORD and $STREAMBENCH_PS_PASSWORD, or from a '
+        'file with a URL; they are never recorded.'
+    )
+    return top
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed words.
+
+    Raises:
+        ConfigError: If they can't be read.
+    """
+    try:
+        return parser(others=False).parse_args(arguments)
+    except ConfigError:
+        # A flag that isn't ours may belong to a plugin of another package.
+        return parser(others=True).parse_args(arguments)
+
+
+def _given(namespace: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of the command line; two spellings must not contradict each other."""
+    values: dict[str, Any] = {}
+    for name, entries in (getattr(namespace, 'given', None) or {}).items():
+        flags = {flag for flag, _ in entries}
+        if len(flags) > 1 and len({str(value) for _, value in entries}) > 1:
+            spelled = ' and '.join(
+                f'{flag} {" ".join(value) if isinstance(value, list) else value}'
+                for flag, value in entries
+            )
+            raise ConfigError(f'{spelled} are spellings of one option, {name}: give it one value.')
+        values[name] = entries[-1][1]
+        entry = known_options()[name][0] if name in known_options() else None
+        if entry is not None and entry.kind.metavar == 'KEY=VALUE':
+            values[name] = [item for _, items in entries for item in items]
+        elif isinstance(values[name], list) and len(values[name]) == 1:
+            values[name] = values[name][0]
+    return values
+
+
+def _secrets(environment: Mapping[str, str], chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Return the passwords that the environment holds for the chosen plugins."""
+    found = {}
+    for chooser, kind in CHOOSERS.items():
+        name = chosen.get(chooser, OPTIONS[chooser].default)
+        for option in plugin_options(kind, str(name)).values():
+            value = environment.get(SECRET_PREFIX + option.name.upper())
+            if option.secret and value:
+                found[option.name] = value
+    return found
+
+
+def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
+    """Return the plan that a command line, its TOML file and the environment's secrets describe.
+
+    Raises:
+        ConfigError: If something in them is wrong.
+    """
+    from streambench.plan import make_plan
+
+    values: dict[str, Any] = {}
+    sweep: dict[str, list[Any]] = {}
+    if namespace.config:
+        values, sweep = read_toml(namespace.config)
+    given = _given(namespace)
+    for name in given:
+        sweep.pop(name, None)
+    if 'load' in given:
+        values.pop('rate', None)
+        sweep.pop('rate', None)
+    if 'rate' in given:
+        values.pop('load', None)
+        sweep.pop('load', None)
+    values |= given
+    proxied = 'ps_connector' not in sweep and 'stream' not in sweep
+    return make_plan(values | (_secrets(environment, values) if proxied else {}), sweep=sweep)

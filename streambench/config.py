@@ -1,0 +1,242 @@
+"""The options of streambench that belong to no plugin, and the configuration of one point.
+
+A `Config` holds a single value for each option and the chosen plugins, ready to open. How values of any
+origin become one is `configure`'s business, what varies is `plan`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from streambench.brokers.base import BrokerPlugin
+from streambench.connectors.base import ConnectorPlugin
+from streambench.executors.base import ExecutorPlugin
+from streambench.options import (
+    PLAN,
+    RUN,
+    Kind,
+    choice,
+    count,
+    number,
+    option,
+    options_of,
+    seconds,
+    size,
+    text,
+)
+
+RATE_MAX = 'max'
+DEFAULT = 'default'
+PROXY = 'proxy'
+LOOP = 'loop'
+WORKER = 'worker'
+TOUR_LOADS = (1.0, 0.8)
+LOG_LEVELS = ('ERROR', 'WARNING', 'BENCH', 'TEST', 'INFO', 'DEBUG')
+
+
+def _rate() -> Kind:
+    items = number(above=True)
+
+    def parse(value: Any) -> float | str:
+        if value == RATE_MAX:
+            return RATE_MAX
+        try:
+            return float(items.parse(value))
+        except ValueError:
+            raise ValueError('must be a number of items per second above 0, or max') from None
+
+    return Kind(metavar='ITEMS/S', parse=parse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What can be set for a run and belongs to no plugin."""
+
+    stream_method: str = option(
+        'How the payload travels: through the broker, or by a ProxyStore proxy.',
+        choice(DEFAULT, PROXY),
+        default=DEFAULT,
+        group='stream',
+        scope=RUN,
+        axis=True,
+        axis_default=(DEFAULT, PROXY),
+    )
+    data_size_bytes: int = option(
+        'Length of every payload.',
+        size(),
+        default=100_000,
+        group='stream',
+        scope=RUN,
+        axis=True,
+        axis_default=(100_000, 1_000_000),
+    )
+    task_count: int = option('Items of a run.', count(), default=150, group='stream', scope=RUN)
+    task_sleep: float = option(
+        'Time that a compute task sleeps; 0 implies --rate max.',
+        seconds(),
+        default=0.05,
+        group='stream',
+        scope=RUN,
+        axis=True,
+    )
+    load: float | None = option(
+        'Offered load, rate x task_sleep / compute workers; 1 unless a rate is given.',
+        number(above=True),
+        group='stream',
+        scope=RUN,
+        axis=True,
+    )
+    rate: float | str | None = option(
+        'Offered rate instead of a load; max is a closed loop paced by --max-outstanding credits.',
+        _rate(),
+        group='stream',
+        scope=RUN,
+        axis=True,
+    )
+    max_outstanding: int | None = option(
+        'Items published and not completed in the closed loop.', count(), group='stream', scope=RUN
+    )
+    generator: str = option(
+        'Where the generator runs: on this event loop, or on one of the workers.',
+        choice(LOOP, WORKER),
+        default=LOOP,
+        group='stream',
+    )
+    executor: str = option(
+        'Executor of the compute tasks.', text('NAME'), default='parsl', group='executor'
+    )
+    workers: int = option(
+        'Workers: one counts as the generator, the others compute.',
+        count(),
+        default=4,
+        group='executor',
+        flag='max_workers',
+        aliases=('parsl-max-workers', 'thread-pool-max-workers', 'process-pool-max-workers'),
+        axis=True,
+    )
+    max_in_flight: int | None = option(
+        'Tasks submitted and not completed; compute workers and what keeps the pipe full.',
+        count(),
+        group='executor',
+        scope=RUN,
+    )
+    stream: str = option('Broker of the messages.', text('NAME'), default='redis', group='broker')
+    stream_topic: str = option(
+        "Prefix of every run's fresh topic.",
+        text('TOPIC'),
+        default='stream-benchmark-data',
+        group='broker',
+    )
+    queue_size: int = option(
+        'Items received and not submitted.', count(), default=1000, group='broker', scope=RUN
+    )
+    queue_bytes: int = option(
+        'Memory of those items.', size(minimum=1), default=256_000_000, group='broker', scope=RUN
+    )
+    ps_connector: str = option(
+        'ProxyStore connector of method proxy.', text('NAME'), default='redis', group='connector'
+    )
+    verify: str | None = option(
+        'What a worker checks of a payload; header leaves out the CRC-32; full unless sleep is 0.',
+        choice('full', 'header'),
+        group='run',
+        scope=RUN,
+    )
+    stall_timeout: float = option(
+        'Time without any progress after which a run ends.',
+        seconds(above=True),
+        default=30.0,
+        group='run',
+        scope=RUN,
+    )
+    loop: str = option(
+        'Event loop.', choice('uvloop', 'asyncio'), default='uvloop', group='run', scope=PLAN
+    )
+    seed: int | None = option(
+        'Seed of the plan; drawn and recorded if absent.', count(minimum=0), group='run', scope=PLAN
+    )
+    repeat: int = option('Repetitions of the whole plan.', count(), default=1, group='run', scope=PLAN)
+    run_dir: str = option(
+        'Directory under which a directory for the results is made.',
+        text('DIR'),
+        default='runs',
+        group='output',
+        scope=PLAN,
+    )
+    csv_file: str = option(
+        'Results file, inside the run directory unless absolute.',
+        text('FILE'),
+        default='results.csv',
+        group='output',
+        scope=PLAN,
+    )
+    log_file: str = option(
+        'Log file, inside the run directory unless absolute.',
+        text('FILE'),
+        default='log.jsonl',
+        group='output',
+        scope=PLAN,
+    )
+    log_level: str = option(
+        'Least level of events on the terminal.',
+        choice(*LOG_LEVELS),
+        default='WARNING',
+        group='output',
+        scope=PLAN,
+    )
+    log_file_level: str = option(
+        'Least level of events in the log file.',
+        choice(*LOG_LEVELS),
+        default='INFO',
+        group='output',
+        scope=PLAN,
+    )
+
+
+OPTIONS = options_of(Options)
+CHOOSERS = {'executor': 'executor', 'stream': 'broker', 'ps_connector': 'connector'}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
+    """One point: a value for each option and the plugins that they choose."""
+
+    broker_plugin: BrokerPlugin
+    connector_plugin: ConnectorPlugin | None
+    executor_plugin: ExecutorPlugin
+
+    @property
+    def compute_workers(self) -> int:
+        """Workers that run compute tasks."""
+        return max(1, self.workers - 1)
+
+    @property
+    def slots(self) -> int:
+        """Workers that the executor is asked for: one more if it runs the generator too."""
+        return self.workers if self.generator == WORKER else self.compute_workers
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether items are paced by credits instead of a schedule."""
+        return self.rate == RATE_MAX
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Items per second that the schedule asks, or None for a closed loop."""
+        if self.closed_loop:
+            return None
+        if self.rate is not None:
+            return float(self.rate)
+        return (self.load or 1.0) * self.compute_workers / self.task_sleep
+
+    @property
+    def offered_load(self) -> float | None:
+        """Rate x task_sleep / compute workers, or None for a closed loop."""
+        rate = self.rate_per_s
+        return None if rate is None else rate * self.task_sleep / self.compute_workers
+
+    @property
+    def verify_full(self) -> bool:
+        """Whether workers check the CRC-32 too."""
+        return (self.verify or ('full' if self.task_sleep > 0 else 'header')) == 'full'

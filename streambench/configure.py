@@ -1,0 +1,189 @@
+"""How values of any origin become one checked configuration.
+
+Values come by name from a command line, a TOML file or a caller of the library; every mistake in
+them is answered here with one sentence.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from streambench import registry
+from streambench.config import CHOOSERS, DEFAULT, OPTIONS, PROXY, RATE_MAX, WORKER, Config
+from streambench.errors import ConfigError
+from streambench.options import Option, options_of
+
+
+def plugin_options(kind: str, name: str) -> dict[str, Option]:
+    """Return the options that a plugin declares, by name."""
+    return options_of(registry.load(kind, name))
+
+
+def known_options(*, others: bool = False) -> dict[str, tuple[Option, tuple[str, ...]]]:
+    """Return every option with the plugins (`kind name`) that take it.
+
+    Args:
+        others: Whether to look for plugins of other packages too.
+    """
+    found: dict[str, tuple[Option, tuple[str, ...]]] = {
+        name: (entry, ()) for name, entry in OPTIONS.items()
+    }
+    for kind in registry.PLUGINS:
+        for plugin in registry.names(kind, others=others):
+            for name, entry in plugin_options(kind, plugin).items():
+                takers = found[name][1] if name in found else ()
+                found[name] = (entry, (*takers, f'{kind} {plugin}'))
+    return found
+
+
+def refuse_unknown(names: Iterable[str], *, where: str) -> None:
+    """Raise ConfigError for the first name that no option has; names the nearest."""
+    known = known_options()
+    spellings = {alias.replace('-', '_'): name for name in known for alias in known[name][0].aliases}
+    spellings |= {name: name for name in known}
+    spellings['max_workers'] = 'workers'
+    for name in names:
+        if name in known:
+            continue
+        known = known_options(others=True)
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, spellings, n=1)
+        hint = f'did you mean {spellings[near[0]]}?' if near else '`streambench run --help` lists them.'
+        raise ConfigError(f'{where}: there is no option {name!r}; {hint}')
+
+
+def configure(**values: Any) -> Config:
+    """Return the configuration of one point.
+
+    Args:
+        values: Options by name, those of plugins included; None counts as not given.
+
+    Raises:
+        ConfigError: If something is unknown, missing, stray, out of range, or can't work together.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    refuse_unknown(given, where='configuration')
+    core = {name: OPTIONS[name].read(value) for name, value in given.items() if name in OPTIONS}
+    rest = {name: value for name, value in given.items() if name not in OPTIONS}
+    chosen = {name: core.get(name, OPTIONS[name].default) for name in CHOOSERS}
+    proxied = core.get('stream_method', DEFAULT) == PROXY
+    plugins: dict[str, Any] = {}
+    for chooser, kind in CHOOSERS.items():
+        needed = kind != 'connector' or proxied
+        plugins[f'{kind}_plugin'] = _plugin(kind, chosen[chooser], rest, chooser, needed=needed)
+    for name in rest:
+        owners = known_options(others=True)[name][1]
+        raise ConfigError(
+            f'{_flag(name)} is for {" and ".join(owners)}, which is not chosen here: leave it out.'
+        )
+    if not core.get('task_sleep', OPTIONS['task_sleep'].default) and 'rate' not in core:
+        if 'load' in core:
+            raise ConfigError(
+                f'--load {core["load"]:g} has no meaning at --task-sleep 0: give --rate instead.'
+            )
+        core['rate'] = RATE_MAX
+    config = Config(**core, **plugins)
+    _refuse_impossible(config)
+    return config
+
+
+def _flag(name: str) -> str:
+    return known_options(others=True)[name][0].flag
+
+
+def _plugin(kind: str, name: str, rest: dict[str, Any], chooser: str, *, needed: bool) -> Any:
+    """Make a chosen plugin out of its options, taking them from `rest`."""
+    declaring = registry.load(kind, name)
+    own = options_of(declaring)
+    taken = {key: own[key].read(rest.pop(key)) for key in list(rest) if key in own}
+    if not needed and not taken:
+        return None
+    for key, entry in own.items():
+        if entry.required and needed and key not in taken:
+            flag = OPTIONS[chooser].flag
+            raise ConfigError(f'{flag} {name} needs {entry.flag} {entry.kind.metavar}.')
+    return declaring(**taken)
+
+
+def _refuse_impossible(config: Config) -> None:
+    """Raise ConfigError for options that can't work together."""
+    if config.load is not None and config.rate is not None:
+        raise ConfigError(
+            f'--load {config.load:g} and --rate {config.rate} both set the rate: give one of them.'
+        )
+    if config.max_outstanding is not None and not config.closed_loop:
+        raise ConfigError(
+            f'--max-outstanding {config.max_outstanding} is for the closed loop: give --rate max '
+            'too, or leave it out.'
+        )
+    elsewhere = not config.executor_plugin.in_process
+    connector = config.connector_plugin
+    if config.stream_method == PROXY and connector and connector.in_process and elsewhere:
+        raise ConfigError(
+            f'--ps-connector {connector.name} keeps payloads in this process, where the workers of '
+            f'--executor {config.executor} are not: take redis or file.'
+        )
+    if config.generator != WORKER:
+        return
+    if config.workers == 1:
+        raise ConfigError(
+            '--generator worker with --max-workers 1 leaves no worker to compute: take 2 or more, '
+            'or --generator loop.'
+        )
+    if config.closed_loop:
+        raise ConfigError(
+            '--generator worker can not run a closed loop (--rate max, or --task-sleep 0 without a '
+            'rate): credits would need a way back to it; give --rate a number.'
+        )
+    if config.broker_plugin.in_process and elsewhere:
+        raise ConfigError(
+            f'--generator worker with --stream {config.stream} can not reach this process from the '
+            f'workers of --executor {config.executor}: take another broker, or --executor thread.'
+        )
+
+
+def plan_values(config: Config) -> dict[str, Any]:
+    """Return every option of a point by name, without secrets."""
+    holders: list[Any] = [config, config.broker_plugin, config.executor_plugin]
+    if config.connector_plugin is not None:
+        holders.append(config.connector_plugin)
+    values: dict[str, Any] = {}
+    for holder in holders:
+        for entry in fields(holder):
+            if 'kind' in entry.metadata and not entry.metadata['secret']:
+                values[entry.name] = getattr(holder, entry.name)
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+def read_toml(path: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Return the options and the `[sweep]` of a TOML file.
+
+    Raises:
+        ConfigError: If it can't be read or names an unknown option.
+    """
+    import tomllib
+
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ConfigError(f'--config: {path!r} can not be read: {error.strerror}.') from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f'--config: {path!r} is not TOML: {error}.') from None
+    sweep = data.pop('sweep', {})
+    if not isinstance(sweep, Mapping):
+        raise ConfigError(f'--config: [sweep] in {path!r} must be a table.')
+    refuse_unknown([*data, *sweep], where=f'--config {path}')
+    for name, (entry, _) in known_options(others=True).items():
+        if entry.secret and (name in data or name in sweep):
+            raise ConfigError(
+                f'--config {path}: {name} is a secret and must not stand in a file of options; '
+                f'set $STREAMBENCH_{name.upper()}.'
+            )
+    return data, {
+        name: list(values) if isinstance(values, list) else [values] for name, values in sweep.items()
+    }

@@ -1,0 +1,1 @@
+"""The connectors that streambench brings, one file each."""

@@ -1,0 +1,91 @@
+"""An open ProxyStore store: the generator puts, the session evicts, both in threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from streambench import worker
+from streambench.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from proxystore.store.base import Store
+
+Key = tuple[Any, ...]
+
+
+class OpenStore:
+    """A store that is open: the generator puts, the session evicts.
+
+    Attributes:
+        description: What a worker needs to open the same store, as JSON text.
+    """
+
+    def __init__(self, store: Store[Any], description: str) -> None:
+        self.description = description
+        self._store = store
+        self._key_class = worker._import(json.loads(description)['key_class'])
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='store')
+        self._evictor = ThreadPoolExecutor(1, thread_name_prefix='evict')
+        self._evicting: list[Key] = []
+        self._evictions: asyncio.Future[None] | None = None
+
+    async def put(self, pieces: Sequence[bytes]) -> Key:
+        """Put a payload, off the loop, and return the fields of its key.
+
+        Raises:
+            ConnectorError: If the store refuses or is gone.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._put, pieces)
+
+    def _put(self, pieces: Sequence[bytes]) -> Key:
+        try:
+            return tuple(self._store.put(b''.join(pieces)))
+        except Exception as error:
+            raise ConnectorError(
+                f'the store did not take a payload of {sum(map(len, pieces))} bytes: {error}'
+            ) from error
+
+    def evict(self, key: Key) -> None:
+        """Remove an object soon, off the loop, together with others that wait."""
+        self._evicting.append(key)
+        if self._evictions is None:
+            self._evictions = asyncio.ensure_future(self._evict_waiting())
+
+    async def _evict_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._evicting:
+                keys, self._evicting = self._evicting, []
+                await loop.run_in_executor(self._evictor, self._evict, keys)
+        finally:
+            self._evictions = None
+
+    def _evict(self, keys: list[Key]) -> None:
+        for key in keys:
+            try:
+                self._store.evict(self._key_class(*key))
+            except Exception as error:
+                raise ConnectorError(f'the store did not remove {key}: {error}') from error
+
+    async def settle(self) -> None:
+        """Return when everything that was to be removed is.
+
+        Raises:
+            ConnectorError: If the store refuses or is gone.
+        """
+        while self._evictions is not None:
+            await self._evictions
+
+    def shutdown(self) -> None:
+        """End the threads and close the store."""
+        from proxystore.store import unregister_store
+
+        self._thread.shutdown()
+        self._evictor.shutdown()
+        worker.close_stores(self._store.name)
+        unregister_store(self._store)
+        self._store.close()

@@ -1,0 +1,1 @@
+"""The executors that streambench brings, one file each."""

@@ -1,0 +1,75 @@
+"""What every executor can do: open a pool of workers that takes tasks like `concurrent.futures`.
+
+An executor's settings class is the plugin. What it opens may be any `concurrent.futures.Executor`; the
+bridge is the only caller.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenExecutor:
+    """An executor that runs.
+
+    Attributes:
+        executor: Takes the tasks.
+        slots: Workers that it was asked for.
+    """
+
+    executor: Executor
+    slots: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorPlugin(ABC):
+    """Settings of an executor, able to open what they describe.
+
+    Attributes:
+        name: Registry name.
+        summary: One sentence for `streambench list`.
+        packages: Modules that must be importable.
+        install: What to install if they aren't.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = ''
+
+    @property
+    @abstractmethod
+    def class_name(self) -> str:
+        """Name of the executor's class, for psbench's column."""
+
+    @property
+    @abstractmethod
+    def in_process(self) -> bool:
+        """Whether its tasks run in this process."""
+
+    @abstractmethod
+    def ahead(self, workers: int) -> int:
+        """Return how many tasks beyond the running ones keep the executor's pipe full."""
+
+    @abstractmethod
+    def open(
+        self, *, slots: int, directory: Path, session: str
+    ) -> AbstractAsyncContextManager[OpenExecutor]:
+        """Open the executor.
+
+        Args:
+            slots: Workers that run tasks.
+            directory: Where it may leave files of its own.
+            session: Name under which thread workers find their interrupt.
+
+        Raises:
+            ExecutorError: If it can't be started.
+        """

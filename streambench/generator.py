@@ -1,0 +1,216 @@
+"""The generator: one item after the other, each at its intended instant, never by a chain of sleeps.
+
+It runs as a coroutine on the dispatcher's loop, or as a long task on one of the workers
+(`generate_on_worker`), where it opens broker and connector itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streambench import registry, worker
+from streambench.brokers.base import Acked, Publisher
+from streambench.clock import now_ns
+from streambench.errors import StreamBenchError
+from streambench.message import KIND_KEY, KIND_PAYLOAD, Message
+from streambench.pacer import Pacer
+from streambench.payload import PayloadPool
+
+LEAD_NS = 20_000_000
+YIELD_EVERY = 16
+JOIN_BELOW_BYTES = 65_536
+INTERRUPT_POLL_S = 0.1
+
+Put = Callable[[Sequence[bytes]], Awaitable[tuple[Any, ...]]]
+
+
+class Credits:
+    """Permits of the closed loop: one per item published and not completed."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def take(self) -> None:
+        """Wait for a credit and take it."""
+        while self._free <= 0:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._free -= 1
+
+    def give(self) -> None:
+        """Return a credit."""
+        self._free += 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When items leave.
+
+    Attributes:
+        count: How many.
+        interval_ns: Time between two, or None for a closed loop.
+        warmup: Whether they belong to the warm-up.
+        first: Sequence number of the first.
+    """
+
+    count: int
+    interval_ns: int | None
+    warmup: bool = False
+    first: int = 0
+
+
+async def generate(
+    schedule: Schedule,
+    *,
+    run: int,
+    payloads: PayloadPool,
+    publisher: Publisher,
+    pacer: Pacer,
+    published: Callable[[Message], Acked],
+    put: Put | None = None,
+    permits: Credits | None = None,
+    keyed: Callable[[Message, tuple[Any, ...]], None] | None = None,
+) -> None:
+    """Publish the items of a schedule and wait until the broker has answered for all.
+
+    Args:
+        schedule: When they leave.
+        run: Number drawn for the run.
+        payloads: What they carry.
+        publisher: Where they go.
+        pacer: Waits for their instants.
+        published: Called with each message just before it is sent; returns what takes its answer.
+        put: Puts a payload into the store; None for method `default`.
+        permits: Credits of a closed loop.
+        keyed: Called with a message and its payload's key before it is sent.
+
+    Raises:
+        BrokerError: If the broker is gone.
+        ConnectorError: If the store is gone.
+    """
+    start_ns = now_ns() + LEAD_NS
+    for number in range(schedule.count):
+        if schedule.interval_ns is None:
+            if permits is not None:
+                await permits.take()
+            intended_ns = now_ns()
+        else:
+            intended_ns = start_ns + number * schedule.interval_ns
+            await pacer.until(intended_ns)
+        if number % YIELD_EVERY == 0:
+            # A client that takes everything at once would never let the dispatcher run.
+            await asyncio.sleep(0)
+        sequence = schedule.first + number
+        put_start_ns = now_ns()
+        parts: Sequence[bytes] = payloads.parts(sequence)
+        key: tuple[Any, ...] | None = None
+        send_ns = put_start_ns
+        if put is not None:
+            key = await put(parts)
+            parts = (json.dumps(key).encode(),)
+            send_ns = now_ns()
+        message = Message(
+            run=run,
+            sequence=sequence,
+            warmup=schedule.warmup,
+            kind=KIND_PAYLOAD if put is None else KIND_KEY,
+            size_bytes=payloads.size_bytes,
+            checksum=payloads.checksum(sequence),
+            intended_ns=intended_ns,
+            put_start_ns=put_start_ns,
+            put_done_ns=send_ns,
+            send_ns=send_ns,
+        )
+        if keyed is not None and key is not None:
+            keyed(message, key)
+        frame: Sequence[bytes] = (message.header(), *parts)
+        if payloads.size_bytes < JOIN_BELOW_BYTES:
+            frame = (b''.join(frame),)
+        await publisher.send(frame, published(message))
+    await publisher.flush()
+
+
+def generate_on_worker(plain: dict[str, Any]) -> dict[str, Any]:
+    """Run a generator as a task of an executor.
+
+    Args:
+        plain: Names and settings of broker and connector, topic, run, size, count and interval.
+
+    Returns:
+        Counts, the keys that were put, the pacing floor, and the error, if any.
+    """
+    return asyncio.run(_generate_remotely(plain))
+
+
+async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
+    broker = registry.load('broker', plain['broker'])(**plain['broker_settings'])
+    payloads = await asyncio.to_thread(PayloadPool, plain['size_bytes'])
+    schedule = Schedule(count=plain['count'], interval_ns=plain['interval_ns'])
+    result: dict[str, Any] = {
+        'sent': 0,
+        'publish_failed': 0,
+        'first_intended_ns': None,
+        'keys': [],
+        'failed_sequences': [],
+        'error': '',
+        'reconnects': 0,
+    }
+
+    def published(message: Message) -> Acked:
+        result['sent'] += 1
+        if result['first_intended_ns'] is None:
+            result['first_intended_ns'] = message.intended_ns
+
+        def acked(receivers: int | None, error: StreamBenchError | None) -> None:
+            if error is not None or receivers == 0:
+                result['publish_failed'] += error is not None
+                result['failed_sequences'].append(message.sequence)
+                result['error'] = result['error'] or str(error or '')
+
+        return acked
+
+    store: str = plain['store']
+
+    async def put(pieces: Sequence[bytes]) -> tuple[Any, ...]:
+        key = await asyncio.to_thread(worker.put, b''.join(pieces), store)
+        result['keys'].append(key)
+        return key
+
+    try:
+        async with Pacer() as pacer, broker.open_publisher(plain['topic']) as publisher:
+            result['floor_ns'] = pacer.floor_ns
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(_watch_interrupt(plain['session']))
+                await generate(
+                    schedule,
+                    run=plain['run'],
+                    payloads=payloads,
+                    publisher=publisher,
+                    pacer=pacer,
+                    published=published,
+                    put=put if store else None,
+                )
+                watch.cancel()
+            result['reconnects'] = publisher.reconnects
+    except* StreamBenchError as group:
+        result['error'] = str(group.exceptions[0])
+    except* worker.InterruptedTaskError:
+        result['error'] = 'the session ended while the generator ran'
+    return result
+
+
+async def _watch_interrupt(session: str) -> None:
+    """Raise when the session ends: a thread worker's generator can't be killed."""
+    event: threading.Event | None = worker.interrupts.get(session)
+    while event is not None:
+        if event.is_set():
+            raise worker.InterruptedTaskError('the session ended')
+        await asyncio.sleep(INTERRUPT_POLL_S)

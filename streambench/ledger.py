@@ -1,0 +1,293 @@
+"""The account of a run: every item from its publishing to its end, and what went wrong with it.
+
+Each item ends exactly once, as completed, failed, lost or publish_failed; then its row is final and
+leaves memory. Duplicates, reordering, corruption and foreign messages are counted on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from streambench import worker
+from streambench.errors import BrokerError
+from streambench.message import Message
+from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, ItemRow
+
+Finished = Callable[[ItemRow], None]
+
+
+def _nothing() -> None:
+    return
+
+
+class Ledger:
+    """Items of one phase of a run.
+
+    Args:
+        run: Number of the run in the plan.
+        phase: `records.WARMUP` or `records.MEASURE`.
+        expected: How many items there will be.
+        finished: Called once with each final row.
+        ended: Called whenever an item ends.
+        remote: Whether the generator is elsewhere, so that items appear when they are received.
+        dispatcher: Process id where no proxy may be resolved, or None where it may.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: int,
+        expected: int,
+        finished: Finished,
+        ended: Callable[[], None] = _nothing,
+        phase: str = MEASURE,
+        remote: bool = False,
+        dispatcher: int | None = None,
+    ) -> None:
+        self.run = run
+        self.expected = expected
+        self.phase = phase
+        self.sent = 0
+        self.publish_failed = 0
+        self.received = 0
+        self.completed = 0
+        self.failed = 0
+        self.lost = 0
+        self.duplicated = 0
+        self.reordered = 0
+        self.corrupt = 0
+        self.resolved_in_dispatcher = 0
+        self.publish_error = ''
+        self.task_error = ''
+        self.first_intended_ns: int | None = None
+        self.last_complete_ns: int | None = None
+        self.workers: set[tuple[str, int, int]] = set()
+        self._finished = finished
+        self._ended = ended
+        self._remote = remote
+        self._dispatcher = dispatcher
+        # Items published and not ended, by sequence; bounded by what is under way.
+        self._open: dict[int, ItemRow] = {}
+        # Sequences below `_next` have all been received, but for those in `_missing`.
+        self._next = 0
+        self._missing: set[int] = set()
+
+    @property
+    def ended(self) -> int:
+        """Items that have come to one of the four ends."""
+        return self.completed + self.failed + self.lost + self.publish_failed
+
+    @property
+    def done(self) -> bool:
+        """Whether every expected item has ended and nothing more is expected of it.
+
+        An item whose publishing failed stays open, since it may have been delivered all the same.
+        """
+        return self.ended >= self.expected and len(self._open) <= self.publish_failed
+
+    @property
+    def outstanding(self) -> int:
+        """Items sent and not ended."""
+        return len(self._open)
+
+    def published(self, message: Message) -> ItemRow:
+        """Open an item whose message is about to be sent."""
+        item = self._item(message)
+        self._open[message.sequence] = item
+        self.sent += 1
+        return item
+
+    def _item(self, message: Message) -> ItemRow:
+        if self.first_intended_ns is None or message.intended_ns < self.first_intended_ns:
+            self.first_intended_ns = message.intended_ns
+        return ItemRow(
+            run=self.run,
+            sequence=message.sequence,
+            phase=self.phase,
+            size_bytes=message.size_bytes,
+            intended_ns=message.intended_ns,
+            put_start_ns=message.put_start_ns,
+            put_done_ns=message.put_done_ns,
+            send_ns=message.send_ns,
+        )
+
+    def acked(
+        self, item: ItemRow, *, ack_ns: int, receivers: int | None, error: BrokerError | None
+    ) -> None:
+        """Take the broker's answer to an item."""
+        item.ack_ns = ack_ns
+        if error is not None and item.receive_ns is None:
+            item.ack_ns = None
+            item.error = str(error)
+            item.status = PUBLISH_FAILED
+            self.publish_error = self.publish_error or str(error)
+            self.publish_failed += 1
+            self._ended()
+        elif receivers == 0 and item.receive_ns is None:
+            self._lose(item)
+        elif item.status in (COMPLETED, FAILED):
+            self._leave(item)
+
+    def received_item(self, message: Message, receive_ns: int) -> ItemRow | None:
+        """Return the item of a message that arrived, or None if it had arrived before."""
+        sequence = message.sequence
+        if sequence >= self._next:
+            self._missing.update(range(self._next, sequence))
+            self._next = sequence + 1
+            late = False
+        elif sequence in self._missing:
+            self._missing.discard(sequence)
+            late = True
+        else:
+            self.duplicated += 1
+            return None
+        item = self._open.get(sequence)
+        if item is None:
+            if not self._remote:
+                # It was given up as lost, and yet it came.
+                self.duplicated += 1
+                return None
+            item = self._item(message)
+            self._open[sequence] = item
+            self.sent += 1
+        elif item.status == PUBLISH_FAILED:
+            self.publish_failed -= 1
+            item.status, item.error = LOST, ''
+        elif item.send_ns is None:
+            # Opened by `settle_remote` before its message came.
+            item.intended_ns = message.intended_ns
+            item.put_start_ns = message.put_start_ns
+            item.put_done_ns = message.put_done_ns
+            item.send_ns = message.send_ns
+        item.receive_ns = receive_ns
+        item.reordered = late
+        self.received += 1
+        self.reordered += late
+        return item
+
+    def gap(self) -> None:
+        """Give up items that were acknowledged before a connection was made anew.
+
+        A broker without memory will not deliver them any more.
+        """
+        for item in [i for i in self._open.values() if i.ack_ns and i.receive_ns is None]:
+            self._lose(item)
+
+    def task_ended(
+        self,
+        item: ItemRow,
+        outcome: worker.Outcome | None,
+        failure: BaseException | None,
+        complete_ns: int,
+    ) -> None:
+        """Take the end of an item's task."""
+        item.complete_ns = complete_ns
+        error = '' if failure is None else f'{type(failure).__name__}: {failure}'
+        if outcome is not None:
+            (
+                item.start_ns,
+                item.resolved_ns,
+                item.verified_ns,
+                item.end_ns,
+                item.worker_host,
+                item.worker_clock,
+                item.worker_pid,
+                item.worker_thread,
+                item.fault,
+                error,
+            ) = outcome
+            self.workers.add((outcome[4], outcome[6], outcome[7]))
+            if outcome[6] == self._dispatcher:
+                self.resolved_in_dispatcher += 1
+            if item.fault:
+                self.corrupt += 1
+        if error:
+            item.error = error
+            self.task_error = self.task_error or error
+            item.status = FAILED
+            self.failed += 1
+        else:
+            item.status = COMPLETED
+            self.completed += 1
+            if self.last_complete_ns is None or complete_ns > self.last_complete_ns:
+                self.last_complete_ns = complete_ns
+        self._ended()
+        if item.ack_ns is not None or self._remote:
+            self._leave(item)
+
+    def _lose(self, item: ItemRow) -> None:
+        item.status = LOST
+        self.lost += 1
+        self._ended()
+        self._leave(item)
+
+    def _leave(self, item: ItemRow) -> None:
+        if self._open.pop(item.sequence, None) is not None:
+            self._finished(item)
+
+    def settle_remote(
+        self,
+        *,
+        sent: int,
+        failed: Iterable[int],
+        first_intended_ns: int,
+        interval_ns: int,
+        size_bytes: int,
+    ) -> None:
+        """Open what a generator elsewhere sent and nobody received, so that it can end as lost.
+
+        Args:
+            sent: How many items it sent.
+            failed: Sequences that the broker refused or delivered to nobody.
+            first_intended_ns: Intended instant of its first item.
+            interval_ns: Time between two.
+            size_bytes: Length of their payloads.
+        """
+        self.expected = self.sent = sent
+        self.first_intended_ns = first_intended_ns
+        self._missing.update(range(self._next, sent))
+        self._next = max(self._next, sent)
+        for sequence in sorted(self._missing):
+            self._open[sequence] = ItemRow(
+                run=self.run,
+                sequence=sequence,
+                phase=self.phase,
+                size_bytes=size_bytes,
+                intended_ns=first_intended_ns + sequence * interval_ns,
+            )
+        for sequence in set(failed) & self._missing:
+            self._lose(self._open[sequence])
+
+    def never_received(self, sequence: int) -> bool:
+        """Return whether an item has not arrived so far."""
+        return sequence >= self._next or sequence in self._missing
+
+    def give_up(self, reason: str) -> None:
+        """End every item that is still open, because the run ends now."""
+        for item in list(self._open.values()):
+            if item.status in (COMPLETED, FAILED, PUBLISH_FAILED):
+                self._leave(item)
+            elif item.receive_ns is None:
+                self._lose(item)
+            else:
+                item.error = reason
+                item.status = FAILED
+                self.failed += 1
+                self._ended()
+                self._leave(item)
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts under the names of results.csv."""
+        return {
+            'sent': self.sent,
+            'publish_failed': self.publish_failed,
+            'received': self.received,
+            'completed_tasks': self.completed,
+            'failed': self.failed,
+            'lost': self.lost,
+            'duplicated': self.duplicated,
+            'reordered': self.reordered,
+            'corrupt': self.corrupt,
+            'resolved_in_dispatcher': self.resolved_in_dispatcher,
+        }

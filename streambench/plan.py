@@ -1,0 +1,260 @@
+"""What is to be run: the product of all axes, repeated, in a seeded order, grouped into sessions.
+
+A point is one value for each option; an option with several values is an axis. Points that differ
+only in what may vary between runs share a session, in which executor and store stay open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from streambench.config import OPTIONS, TOUR_LOADS, Config
+from streambench.configure import configure, known_options, plan_values
+from streambench.errors import ConfigError
+from streambench.options import PLAN, RUN
+
+MIN_OUTSTANDING = 64
+START_S = 8.0
+BETWEEN_RUNS_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One run: a point, a repetition, and what follows from them.
+
+    Attributes:
+        run: Number in the plan, from 0.
+        point: Number of the point, from 0.
+        repeat: Number of the repetition, from 0.
+        seed: Seed of the run, derived from the plan's.
+        config: The point.
+        opened_slots: Workers that the session's executor has.
+    """
+
+    run: int
+    point: int
+    repeat: int
+    seed: int
+    config: Config
+    opened_slots: int
+
+    @property
+    def limited(self) -> bool:
+        """Whether the executor has more workers than this run may use."""
+        return self.config.slots < self.opened_slots
+
+    @property
+    def max_in_flight(self) -> int:
+        """Most tasks submitted and not completed.
+
+        With fewer workers than the executor has, a limit of exactly that many stands for them.
+        """
+        config = self.config
+        if self.limited:
+            return min(config.max_in_flight or config.compute_workers, config.compute_workers)
+        if config.max_in_flight is not None:
+            return config.max_in_flight
+        ahead = config.executor_plugin.ahead(config.compute_workers)
+        fitting = config.queue_bytes // max(1, config.data_size_bytes)
+        return config.compute_workers + max(1, min(ahead, fitting - config.compute_workers))
+
+    @property
+    def max_outstanding(self) -> int | None:
+        """Credits of the closed loop, as many as fit into the queue's memory."""
+        config = self.config
+        if not config.closed_loop:
+            return None
+        if config.max_outstanding is not None:
+            return config.max_outstanding
+        wanted = max(MIN_OUTSTANDING, 2 * self.max_in_flight)
+        fitting = config.queue_bytes // max(1, config.data_size_bytes)
+        return max(config.compute_workers, min(wanted, fitting))
+
+    @property
+    def interval_ns(self) -> int | None:
+        """Time between two items of the schedule."""
+        rate = self.config.rate_per_s
+        return None if rate is None else round(1e9 / rate)
+
+    @property
+    def expected_s(self) -> float | None:
+        """How long the measurement should take, or None for a closed loop."""
+        config = self.config
+        if config.rate_per_s is None:
+            if not config.task_sleep:
+                return None
+            return config.task_count * config.task_sleep / config.compute_workers
+        return max(
+            (config.task_count - 1) / config.rate_per_s + config.task_sleep,
+            config.task_count * config.task_sleep / config.compute_workers,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All runs in their order.
+
+    Attributes:
+        runs: The runs; those of a session stand together.
+        seed: Root of all seeds.
+        values: Every option as given or by default, axes as lists; what config.toml holds.
+    """
+
+    runs: tuple[RunSpec, ...]
+    seed: int
+    values: Mapping[str, Any]
+
+    @property
+    def first(self) -> Config:
+        """The first point, for what is the same in all of them."""
+        return self.runs[0].config
+
+    def sessions(self) -> list[list[RunSpec]]:
+        """Return the runs grouped by what they need open."""
+        return [
+            list(group)
+            for _, group in itertools.groupby(self.runs, lambda run: session_key(run.config))
+        ]
+
+    @property
+    def expected_s(self) -> float | None:
+        """Expected time of all runs with warm-ups and starts, or None if a run's is unknown."""
+        total = 0.0
+        for run in self.runs:
+            if run.expected_s is None:
+                return None
+            total += run.expected_s + BETWEEN_RUNS_S + run.config.task_sleep
+        return total + START_S * len(self.sessions())
+
+
+def session_key(config: Config) -> tuple[Any, ...]:
+    """Return what two points must have in common to share a session."""
+    own = tuple(
+        getattr(config, name)
+        for name, entry in OPTIONS.items()
+        if entry.scope not in (RUN, PLAN) and name != 'workers'
+    )
+    return (*own, config.broker_plugin, config.executor_plugin, _store(config))
+
+
+def _store(config: Config) -> Any:
+    # A point of method `default` doesn't use the store, so it fits into any session.
+    plugin = config.connector_plugin
+    return None if plugin is None else tuple(getattr(plugin, f.name) for f in fields(plugin))
+
+
+def _seed(root: int, *parts: object) -> int:
+    text = ' '.join(map(str, (root, *parts)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())
+
+
+def make_plan(
+    values: Mapping[str, Any] | None = None, *, sweep: Mapping[str, Iterable[Any]] | None = None
+) -> Plan:
+    """Return the plan that options describe.
+
+    Args:
+        values: Options by name; those that are axes may have several values.
+        sweep: Further axes, of any option that can vary.
+
+    Raises:
+        ConfigError: If an option is wrong, or an axis can't be one.
+    """
+    axes = _axes(dict(values or {}), {name: list(entry) for name, entry in (sweep or {}).items()})
+    constant = {name: entry[0] for name, entry in axes.items() if len(entry) == 1}
+    varying = {name: entry for name, entry in axes.items() if len(entry) > 1}
+    proxied = 'proxy' in axes['stream_method']
+    points = []
+    for combination in itertools.product(*varying.values()):
+        point = constant | dict(zip(varying, combination, strict=True))
+        points.append(_share_store(configure(**point), point, proxied=proxied))
+    unique = list(dict.fromkeys(points))
+    seed = points[0].seed
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    largest = {
+        session_key(point): max(
+            other.slots for other in unique if session_key(other) == session_key(point)
+        )
+        for point in unique
+    }
+    ordered: list[tuple[int, int, Config]] = []
+    for key in largest:
+        numbers = [number for number, point in enumerate(unique) if session_key(point) == key]
+        for repeat in range(points[0].repeat):
+            block = list(numbers)
+            if points[0].repeat > 1:
+                # Each repetition is a complete block in its own order, so drift can't favour a point.
+                random.Random(_seed(seed, 'order', repeat)).shuffle(block)
+            ordered += [(repeat, number, unique[number]) for number in block]
+    runs = tuple(
+        RunSpec(
+            run=run,
+            point=number,
+            repeat=repeat,
+            seed=_seed(seed, sorted(plan_values(config).items(), key=str), repeat),
+            config=config,
+            opened_slots=largest[session_key(config)],
+        )
+        for run, (repeat, number, config) in enumerate(ordered)
+    )
+    return Plan(runs=runs, seed=seed, values=_recorded(axes, unique, seed))
+
+
+def _share_store(config: Config, point: Mapping[str, Any], *, proxied: bool) -> Config:
+    """Return a point of method `default` with the store that its `proxy` neighbours use."""
+    if config.connector_plugin is not None or not proxied:
+        return config
+    from dataclasses import replace
+
+    other = configure(**(dict(point) | {'stream_method': 'proxy'}))
+    return replace(config, connector_plugin=other.connector_plugin)
+
+
+def _axes(values: dict[str, Any], sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return every given option, and every axis by default, as a list of values."""
+    known = known_options(others=bool(set(values) - set(known_options())))
+    for name, entries in sweep.items():
+        if name in known and known[name][0].scope == PLAN:
+            raise ConfigError(f'[sweep]: {name} is the same for the whole plan and can not vary.')
+        if not entries:
+            raise ConfigError(f'[sweep]: {name} has no value; give at least one.')
+    tour = not {'task_count', 'task_sleep', 'load', 'rate'} & {*values, *sweep}
+    axes: dict[str, list[Any]] = {}
+    for name, value in (values | sweep).items():
+        entry = known.get(name)
+        several = isinstance(value, list | tuple) and (
+            name in sweep or (entry is not None and entry[0].axis)
+        )
+        entries = list(value) if several else [value]
+        if not entries:
+            raise ConfigError(f'{name} has no value; give at least one.')
+        axes[name] = [entry[0].read(item) for item in entries] if entry else entries
+    for name, option in OPTIONS.items():
+        if option.axis and option.axis_default and name not in axes:
+            axes[name] = list(option.axis_default)
+    if tour:
+        axes['load'] = list(TOUR_LOADS)
+    return {name: list(dict.fromkeys(entries)) for name, entries in axes.items()}
+
+
+def _recorded(axes: dict[str, list[Any]], points: list[Config], seed: int) -> dict[str, Any]:
+    """Return what config.toml holds: everything that the plan depends on, without secrets."""
+    recorded: dict[str, Any] = {}
+    for point in points:
+        recorded |= plan_values(point)
+    recorded['seed'] = seed
+    # What follows from other options is not stated again: a rate by sleep 0, a load by default.
+    for name in ('rate', 'load'):
+        if name not in axes:
+            recorded.pop(name, None)
+    secret = {name for name, (entry, _) in known_options().items() if entry.secret}
+    sweep = {name: entries for name, entries in axes.items() if len(entries) > 1 and name not in secret}
+    for name in sweep:
+        recorded.pop(name, None)
+    return recorded | {'sweep': sweep} if sweep else recorded

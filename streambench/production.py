@@ -1,0 +1,225 @@
+"""The sending side of a run: the warm-up, and the generator on this loop or on a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from streambench.brokers.base import Acked, BrokerPlugin, Publisher
+from streambench.clock import now_ns
+from streambench.config import WORKER
+from streambench.connectors.base import ConnectorPlugin
+from streambench.connectors.store import OpenStore
+from streambench.dispatcher import Dispatcher
+from streambench.errors import BrokerError, ExecutorError
+from streambench.executors.base import OpenExecutor
+from streambench.generator import Credits, Schedule, generate, generate_on_worker
+from streambench.ledger import Ledger
+from streambench.message import Message
+from streambench.options import options_of
+from streambench.pacer import Pacer
+from streambench.payload import PayloadPool
+from streambench.plan import RunSpec
+from streambench.recorder import Recorder
+from streambench.records import MEASURE, WARMUP
+
+WARMUP_ROUNDS = 6
+WARMUP_HOLD_S = 0.1
+WARMUP_HOLD_PER_WORKER_S = 0.002
+WARMUP_DEADLINE_S = 180.0
+
+Keys = dict[tuple[str, int], tuple[Any, ...]]
+
+
+class Surroundings(Protocol):
+    """What a run needs of its session."""
+
+    name: str
+    broker: BrokerPlugin
+    connector: ConnectorPlugin | None
+    store: OpenStore | None
+    executor: OpenExecutor
+    recorder: Recorder
+    redis_shared: bool
+    epoch_offset_ns: int
+
+
+class Production:
+    """Everything that a run sends.
+
+    Args:
+        session: What is open.
+        spec: What is asked.
+        topic: The run's fresh topic.
+        run: Number drawn for the run.
+        ledgers: The account of each phase.
+        keys: Keys of payloads in the store, by phase and sequence.
+        store: The store of method `proxy`, or None.
+        publisher: The sending end of the topic.
+        pacer: Waits for intended instants.
+        payloads: What the items carry.
+    """
+
+    def __init__(
+        self,
+        session: Surroundings,
+        spec: RunSpec,
+        *,
+        topic: str,
+        run: int,
+        ledgers: dict[str, Ledger],
+        keys: Keys,
+        store: OpenStore | None,
+        publisher: Publisher,
+        pacer: Pacer,
+        payloads: PayloadPool,
+    ) -> None:
+        self.finished = False
+        self.floor_ns = pacer.floor_ns
+        self._remote_reconnects = 0
+        outstanding = spec.max_outstanding
+        self._credits = Credits(outstanding) if outstanding is not None else None
+        self._session = session
+        self._spec = spec
+        self._config = spec.config
+        self._topic = topic
+        self._run = run
+        self._ledgers = ledgers
+        self._keys = keys
+        self._store = store
+        self._publisher = publisher
+        self._pacer = pacer
+        self._payloads = payloads
+
+    @property
+    def reconnects(self) -> int:
+        """Times that a publishing connection was made anew."""
+        return self._publisher.reconnects + self._remote_reconnects
+
+    def item_ended(self) -> None:
+        """Return the credit of a measured item."""
+        if self._credits is not None:
+            self._credits.give()
+
+    async def warm_up(self, dispatcher: Dispatcher) -> int:
+        """Run real items of this method and size until every worker has had one.
+
+        Args:
+            dispatcher: Takes the items on the other side.
+
+        Returns:
+            How many different workers ran one.
+
+        Raises:
+            ExecutorError: If no worker answers, or all their tasks fail.
+        """
+        ledger = self._ledgers[WARMUP]
+        asked = self._config.slots
+        hold_s = WARMUP_HOLD_S + WARMUP_HOLD_PER_WORKER_S * asked
+        async with asyncio.timeout(WARMUP_DEADLINE_S) as deadline:
+            try:
+                for _ in range(WARMUP_ROUNDS):
+                    dispatcher.configure(WARMUP, sleep_s=hold_s, full=True)
+                    ledger.expected = ledger.sent + asked
+                    await self._generate_here(
+                        Schedule(count=asked, interval_ns=None, warmup=True, first=ledger.sent),
+                    )
+                    # Nothing is measured here, and the watch below ends a warm-up that hangs.
+                    while not ledger.done:  # noqa: ASYNC110
+                        await asyncio.sleep(0.005)
+                    if ledger.failed and not ledger.completed:
+                        raise ExecutorError(f'every warm-up task failed: {ledger.task_error}')
+                    if len(ledger.workers) >= asked:
+                        break
+                    hold_s *= 2
+            except TimeoutError:
+                if not deadline.expired():
+                    raise
+                raise ExecutorError(
+                    f'no result of {self._config.executor} within {WARMUP_DEADLINE_S:g} s of '
+                    f'warm-up: look into {str(self._session.recorder.directory)!r}'
+                ) from None
+        return len(ledger.workers)
+
+    async def generate(self) -> None:
+        """Publish the items of the measurement.
+
+        Raises:
+            BrokerError: If the broker is gone.
+            ConnectorError: If the store is gone.
+            ExecutorError: If the generator on a worker fails.
+        """
+        if self._config.generator == WORKER:
+            await self._generate_elsewhere()
+        else:
+            config = self._config
+            await self._generate_here(
+                Schedule(count=config.task_count, interval_ns=self._spec.interval_ns)
+            )
+        self.finished = True
+
+    async def _generate_here(self, schedule: Schedule) -> None:
+        ledger = self._ledgers[WARMUP if schedule.warmup else MEASURE]
+
+        def published(message: Message) -> Acked:
+            item = ledger.published(message)
+
+            def acked(receivers: int | None, error: BrokerError | None) -> None:
+                ledger.acked(item, ack_ns=now_ns(), receivers=receivers, error=error)
+
+            return acked
+
+        def keyed(message: Message, key: tuple[Any, ...]) -> None:
+            self._keys[ledger.phase, message.sequence] = key
+
+        await generate(
+            schedule,
+            run=self._run,
+            payloads=self._payloads,
+            publisher=self._publisher,
+            pacer=self._pacer,
+            published=published,
+            put=self._store.put if self._store else None,
+            permits=None if schedule.warmup else self._credits,
+            keyed=keyed,
+        )
+
+    async def _generate_elsewhere(self) -> None:
+        """Run the generator as a long task on one of the executor's workers."""
+        config, session, measured = self._config, self._session, self._ledgers[MEASURE]
+        plain: dict[str, Any] = {
+            'session': session.name,
+            'broker': session.broker.name,
+            'broker_settings': {
+                name: getattr(session.broker, name) for name in options_of(type(session.broker))
+            },
+            'topic': self._topic,
+            'run': self._run,
+            'count': config.task_count,
+            'size_bytes': config.data_size_bytes,
+            'interval_ns': self._spec.interval_ns,
+            'store': self._store.description if self._store else '',
+        }
+        future = await asyncio.to_thread(session.executor.executor.submit, generate_on_worker, plain)
+        try:
+            result = await asyncio.wrap_future(future)
+        except Exception as error:
+            raise ExecutorError(f'the generator on a worker failed: {error}') from error
+        self._remote_reconnects = result['reconnects']
+        self.floor_ns = result.get('floor_ns', self.floor_ns)
+        assert self._spec.interval_ns is not None
+        if self._store is not None:
+            for sequence, key in enumerate(result['keys']):
+                # What was received has brought its key; the others are removed when they end.
+                if measured.never_received(sequence):
+                    self._keys[MEASURE, sequence] = tuple(key)
+        if result['first_intended_ns'] is not None:
+            measured.settle_remote(
+                sent=result['sent'],
+                failed=result['failed_sequences'],
+                first_intended_ns=result['first_intended_ns'],
+                interval_ns=self._spec.interval_ns,
+                size_bytes=config.data_size_bytes,
+            )
+        if result['error'] and result['sent'] < config.task_count:
+            raise BrokerError(f'the generator on a worker ended early: {result["error"]}')

@@ -1,0 +1,280 @@
+"""The run directory: rows leave memory in batches, written by a thread, in files sealed by a rename.
+
+Whatever kills the process, every sealed part is a whole Parquet file; what is lost is what the last
+seconds held. Rows are never kept after they were handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import time
+import typing
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from streambench.errors import ConfigError, RunError
+from streambench.records import SCHEMA_VERSION, ItemRow, RunRow, SeriesRow, column_names
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SEAL_S = 3.0
+SEAL_ROWS = 50_000
+HAND_OVER_ROWS = 2_000
+ITEMS = 'items'
+SERIES = 'series'
+
+
+def make_run_directory(root: str) -> Path:
+    """Make and return a fresh private directory under `root`.
+
+    Raises:
+        ConfigError: If it can't be made.
+    """
+    stamp = time.strftime('%Y-%m-%d-%H-%M-%S')
+    for number in range(1000):
+        path = Path(root) / (stamp if not number else f'{stamp}-{number}')
+        try:
+            Path(root).mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            if not Path(root).is_dir():
+                raise ConfigError(f'--run-dir: {root!r} is a file; name a directory.') from None
+            continue
+        except OSError as error:
+            raise ConfigError(
+                f'--run-dir: {root!r} can not be written ({error.strerror}); name a directory that can.'
+            ) from None
+        return path
+    raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
+
+
+def _schema(record: type[ItemRow | SeriesRow]) -> pyarrow.Schema:
+    import pyarrow
+
+    kinds = {
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        str: pyarrow.string(),
+        bool: pyarrow.bool_(),
+    }
+    hints = typing.get_type_hints(record)
+    entries = []
+    for entry in fields(record):
+        hint = hints[entry.name]
+        base = next((arm for arm in typing.get_args(hint) if arm is not type(None)), hint)
+        entries.append(
+            pyarrow.field(
+                entry.name,
+                kinds[base],
+                metadata={'doc': entry.metadata['doc'], 'unit': entry.metadata['unit']},
+            )
+        )
+    return pyarrow.schema(entries, metadata={'schema_version': str(SCHEMA_VERSION)})
+
+
+class _Parts:
+    """The sealed files of one kind of row; used by the writing thread only."""
+
+    def __init__(self, directory: Path, record: type[ItemRow | SeriesRow]) -> None:
+        self._directory = directory
+        self._record = record
+        self._names = column_names(record)
+        self._rows: list[Any] = []
+        self._number = 0
+        self._sealed_at = time.monotonic()
+        self.paths: list[Path] = []
+
+    def add(self, rows: list[Any]) -> None:
+        if not self._rows:
+            self._sealed_at = time.monotonic()
+        self._rows += rows
+        if len(self._rows) >= SEAL_ROWS or time.monotonic() - self._sealed_at >= SEAL_S:
+            self.seal()
+
+    def seal(self) -> None:
+        if not self._rows:
+            return
+        import pyarrow
+        import pyarrow.parquet
+
+        rows, self._rows = self._rows, []
+        columns = {name: [getattr(row, name) for row in rows] for name in self._names}
+        table = pyarrow.table(columns, schema=_schema(self._record))
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        path = self._directory / f'part-{self._number:04d}.parquet'
+        unsealed = path.with_suffix('.tmp')
+        try:
+            pyarrow.parquet.write_table(table, unsealed)
+        except OSError:
+            unsealed.unlink(missing_ok=True)
+            raise
+        unsealed.rename(path)
+        self.paths.append(path)
+        self._number += 1
+        self._sealed_at = time.monotonic()
+
+
+class Recorder:
+    """Write results into a run directory.
+
+    Args:
+        directory: The run directory.
+        csv_file: Name of the results file in it, or an absolute path.
+    """
+
+    def __init__(self, directory: Path, *, csv_file: str = 'results.csv') -> None:
+        self.directory = directory
+        self.csv_path = directory / csv_file
+        self._items = _Parts(directory / ITEMS, ItemRow)
+        self._series = _Parts(directory / SERIES, SeriesRow)
+        self._waiting_items: list[ItemRow] = []
+        self._waiting_series: list[SeriesRow] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='recorder')
+        self._writing: asyncio.Future[None] | None = None
+        self.rows: list[RunRow] = []
+
+    async def __aenter__(self) -> Self:
+        """Return the recorder."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Write what waits and end the thread."""
+        try:
+            await asyncio.shield(self.seal())
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
+
+    def item(self, row: ItemRow) -> None:
+        """Take a final row; it is on disk a few seconds later."""
+        self._waiting_items.append(row)
+        if len(self._waiting_items) >= HAND_OVER_ROWS:
+            self.hand_over()
+
+    def series(self, row: SeriesRow) -> None:
+        """Take a row of the per-second series."""
+        self._waiting_series.append(row)
+
+    def hand_over(self) -> None:
+        """Give what waits to the thread, unless it is still writing."""
+        if self._writing is not None and not self._writing.done():
+            return
+        if self._writing is not None:
+            self._raise_translated(self._writing)
+        items, self._waiting_items = self._waiting_items, []
+        series, self._waiting_series = self._waiting_series, []
+        self._writing = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._add, items, series
+        )
+
+    def _add(self, items: list[ItemRow], series: list[SeriesRow]) -> None:
+        self._items.add(items)
+        self._series.add(series)
+
+    def _raise_translated(self, done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        self._writing = None
+        if error is not None:
+            raise self._translated(error)
+
+    def _translated(self, error: BaseException) -> BaseException:
+        if isinstance(error, OSError):
+            return RunError(
+                f'results can not be written to {str(self.directory)!r} ({error.strerror or error}): '
+                'make room there or choose another --run-dir.'
+            )
+        return error
+
+    async def seal(self) -> None:
+        """Write everything taken so far.
+
+        Raises:
+            RunError: If the disk is full or gone.
+        """
+        try:
+            while self._writing is not None or self._waiting_items or self._waiting_series:
+                if self._writing is None:
+                    self.hand_over()
+                assert self._writing is not None
+                await asyncio.wait([self._writing])
+                self._raise_translated(self._writing)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._seal)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def _seal(self) -> None:
+        self._items.seal()
+        self._series.seal()
+
+    @property
+    def item_parts(self) -> list[Path]:
+        """The sealed parts of items so far."""
+        return list(self._items.paths)
+
+    async def run(self, row: RunRow) -> None:
+        """Append a row to the results and renew summary.json.
+
+        Raises:
+            RunError: If the disk is full or gone.
+        """
+        self.rows.append(row)
+        try:
+            await asyncio.to_thread(self._write_run, asdict(row))
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def _write_run(self, row: Mapping[str, Any]) -> None:
+        names = column_names(RunRow)
+        fresh = not self.csv_path.exists() or not self.csv_path.stat().st_size
+        with self.csv_path.open('a', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(names)
+            writer.writerow(['' if row[name] is None else row[name] for name in names])
+        self.write_json(
+            'summary.json',
+            {'schema_version': SCHEMA_VERSION, 'runs': [asdict(done) for done in self.rows]},
+        )
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file into the run directory, whole or not at all."""
+        self._write(name, json.dumps(value, indent=2, allow_nan=False) + '\n')
+
+    def write_toml(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a TOML file into the run directory, whole or not at all."""
+        import tomli_w
+
+        self._write(name, tomli_w.dumps(_plain(value)))
+
+    def _write(self, name: str, content: str) -> None:
+        unsealed = self.directory / f'{name}.tmp'
+        with open(unsealed, 'w', encoding='utf-8', opener=_private) as file:
+            file.write(content)
+        unsealed.rename(self.directory / name)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as TOML has it: options that are pairs become KEY=VALUE again."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and all(isinstance(item, tuple) for item in value):
+        return [f'{key}={item}' for key, item in value]
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,170 @@
+"""The schema of every result, in one place: items, the per-second series, and runs.
+
+Each field carries its unit and a sentence; CSV, Parquet, JSON, tables on screen and README are derived
+from here. Instants are nanoseconds of `clock.now_ns`, durations seconds, sizes bytes.
+
+Schema history:
+    1: items, series and results as of the first release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+WARMUP = 'warmup'
+MEASURE = 'measure'
+
+COMPLETED = 'completed'
+FAILED = 'failed'
+LOST = 'lost'
+PUBLISH_FAILED = 'publish_failed'
+
+
+def column(doc: str, *, unit: str = '', default: Any = None) -> Any:
+    """Declare a field of a record with its sentence and unit."""
+    return field(default=default, metadata={'doc': doc, 'unit': unit})
+
+
+@dataclass(slots=True)
+class ItemRow:
+    """One item, from the instant it was due to the instant its task came back."""
+
+    run: int = column('Number of the run in the plan.', default=0)
+    sequence: int = column('Number of the item within its phase, from 0.', default=0)
+    phase: str = column('`warmup` or `measure`.', default=MEASURE)
+    status: str = column('`completed`, `failed`, `lost` or `publish_failed`.', default=LOST)
+    size_bytes: int = column('Length of the payload.', unit='bytes', default=0)
+    intended_ns: int | None = column('When the schedule wanted the item to leave.', unit='ns')
+    put_start_ns: int | None = column('When its payload began to leave the generator.', unit='ns')
+    put_done_ns: int | None = column('When the store had the payload.', unit='ns')
+    send_ns: int | None = column('When the message was handed to the broker client.', unit='ns')
+    ack_ns: int | None = column('When the broker confirmed the message.', unit='ns')
+    receive_ns: int | None = column('When the dispatcher got the message.', unit='ns')
+    submit_ns: int | None = column('Just before the task was given to the executor.', unit='ns')
+    start_ns: int | None = column('When the task started on its worker.', unit='ns')
+    resolved_ns: int | None = column('When the worker had the payload.', unit='ns')
+    verified_ns: int | None = column('When the worker had checked the payload.', unit='ns')
+    end_ns: int | None = column('When the task ended on its worker.', unit='ns')
+    complete_ns: int | None = column('When the dispatcher knew the outcome.', unit='ns')
+    worker_host: str | None = column('Host of the worker, which resolves the payload too.')
+    worker_clock: str | None = column('Boot id and time namespace: equal means one clock.')
+    worker_pid: int | None = column('Process id of the worker.')
+    worker_thread: int | None = column('Native thread id of the worker.')
+    reordered: bool = column('Whether it arrived after a later item.', default=False)
+    fault: str = column('What was wrong with the payload; empty if it was whole.', default='')
+    error: str = column('Why the item failed; empty if it did not.', default='')
+
+
+@dataclass(slots=True)
+class SeriesRow:
+    """The state of a run once per second."""
+
+    run: int = column('Number of the run in the plan.', default=0)
+    at_ns: int = column('Instant of the row.', unit='ns', default=0)
+    sent: int = column('Items handed to the broker so far.', default=0)
+    received: int = column('Items received so far.', default=0)
+    submitted: int = column('Tasks given to the executor so far.', default=0)
+    completed: int = column('Tasks whose outcome came back so far.', default=0)
+    queue_depth: int = column('Items received and not submitted.', default=0)
+    queue_bytes: int = column('Memory of those items.', unit='bytes', default=0)
+    in_flight: int = column('Tasks submitted and not completed.', default=0)
+    backpressure_s: float = column(
+        'Seconds the reader has stood still because the queue was full.', unit='s', default=0.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run: what was asked, what happened, and whether to believe it. A row of results.csv."""
+
+    # The eleven columns of psbench, in its order and with its meaning.
+    executor: str = column("Class name of the executor, as psbench's.", default='')
+    connector: str = column("Class name of the connector, as psbench's; empty without.", default='')
+    stream: str = column('Name of the broker.', default='')
+    data_size_bytes: int = column('Length of every payload.', unit='bytes', default=0)
+    task_count: int = column('Items of the measurement.', default=0)
+    task_sleep: float = column('Nominal time of a compute task.', unit='s', default=0.0)
+    method: str = column('`default` or `proxy`.', default='')
+    workers: int = column('Workers: the generator and the compute workers.', default=0)
+    completed_tasks: int = column('Items whose task came back well.', default=0)
+    start_submit_tasks_timestamp: float = column(
+        'First intended send, as seconds since the epoch.', unit='s', default=0.0
+    )
+    end_tasks_done_timestamp: float = column(
+        'Last completion, as seconds since the epoch.', unit='s', default=0.0
+    )
+    # What was asked.
+    schema_version: int = column('Version of this schema.', default=SCHEMA_VERSION)
+    run: int = column('Number of the run in the plan.', default=0)
+    point: int = column('Number of the parameter point in the plan.', default=0)
+    repeat: int = column('Number of the repetition, from 0.', default=0)
+    executor_plugin: str = column('Registry name of the executor.', default='')
+    connector_plugin: str = column('Registry name of the connector; empty without.', default='')
+    generator: str = column('Where the generator ran: `loop` or `worker`.', default='')
+    compute_workers: int = column('Workers that run compute tasks.', default=0)
+    workers_proven: int | None = column('Distinct workers that ran a warm-up item.')
+    slots: int | None = column(
+        'Limit on tasks in flight that stands for fewer workers than the executor has.'
+    )
+    load: float | None = column('Offered load: rate x task_sleep / compute_workers.')
+    offered_rate_per_s: float | None = column('Items per second that the schedule asks.', unit='1/s')
+    closed_loop: bool = column('Whether the rate was `max`, paced by credits.', default=False)
+    max_outstanding: int | None = column('Credits of the closed loop.')
+    max_in_flight: int = column('Most tasks submitted and not completed.', default=0)
+    queue_size: int = column('Most items received and not submitted.', default=0)
+    queue_bytes: int = column('Most bytes received and not submitted.', unit='bytes', default=0)
+    verify: str = column('`full`: length, stamps and CRC-32; `header`: no CRC-32.', default='')
+    loop: str = column('Event loop.', default='')
+    pacing_floor_s: float | None = column('Smallest interval the pacing keeps.', unit='s')
+    seed: int = column('Seed of the run.', default=0)
+    redis_shared: bool = column('Whether broker and store are one Redis server.', default=False)
+    # What happened.
+    ended: str = column('`complete`, `stalled`, `failed` or `interrupted`.', default='')
+    reason: str = column('Why the run ended before its last item.', default='')
+    sent: int = column('Items handed to the broker.', default=0)
+    publish_failed: int = column('Items whose publishing failed, outcome unknown.', default=0)
+    received: int = column('Different items that the dispatcher received.', default=0)
+    failed: int = column('Items whose task failed.', default=0)
+    lost: int = column('Items sent and never received.', default=0)
+    duplicated: int = column('Deliveries of an item that had been delivered.', default=0)
+    reordered: int = column('Items that arrived after a later one.', default=0)
+    corrupt: int = column('Items that did not arrive whole.', default=0)
+    foreign: int = column('Messages on the topic that are not of this run.', default=0)
+    reconnects: int = column('Times a broker connection was made anew.', default=0)
+    resolved_in_dispatcher: int = column(
+        "Proxies resolved in the dispatcher's process by an executor of other processes.", default=0
+    )
+    makespan_s: float | None = column('First intended send to last completion.', unit='s')
+    ideal_makespan_s: float | None = column(
+        'Makespan of a queue without overhead, fed the same arrivals.', unit='s'
+    )
+    efficiency: float | None = column('ideal_makespan_s / makespan_s; absent at sleep 0.')
+    throughput_per_s: float | None = column('Items completed per second.', unit='1/s')
+    bytes_per_s: float | None = column('Payload completed per second.', unit='bytes/s')
+    sojourn_n: int = column('Items behind the sojourn figures.', default=0)
+    sojourn_p50_s: float | None = column('Median of complete - intended.', unit='s')
+    sojourn_p50_low_s: float | None = column('Lower end of its 95 % interval.', unit='s')
+    sojourn_p50_high_s: float | None = column('Upper end of its 95 % interval.', unit='s')
+    sojourn_p95_s: float | None = column('95th percentile; absent below 59 items.', unit='s')
+    sojourn_max_s: float | None = column('Longest sojourn.', unit='s')
+    sojourn_growth_s: float | None = column(
+        'Growth of the sojourn per item where the load exceeds what the run could carry.', unit='s'
+    )
+    publish_delay_p50_s: float | None = column('Median of put_start - intended.', unit='s')
+    publish_delay_max_s: float | None = column('Latest that the generator was.', unit='s')
+    backpressure_s: float = column(
+        'Seconds the reader stood still because the queue was full.', unit='s', default=0.0
+    )
+    verdict: str = column('`valid`, `caution` or `invalid`.', default='')
+    reasons: str = column('Why the verdict is not `valid`.', default='')
+
+
+PSBENCH_COLUMNS = tuple(entry.name for entry in fields(RunRow))[:11]
+
+
+def column_names(record: type[ItemRow | SeriesRow | RunRow]) -> tuple[str, ...]:
+    """Return the names of a record's columns in their order."""
+    return tuple(entry.name for entry in fields(record))

@@ -1,0 +1,75 @@
+"""Names of the plugins, and how one is loaded when it is chosen.
+
+Plugins of other packages are found through the entry-point groups `streambench.brokers`,
+`streambench.connectors` and `streambench.executors`; a name of ours can't be taken.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+from streambench.errors import ConfigError, UnknownPluginError
+
+PLUGINS: dict[str, dict[str, str]] = {
+    'broker': {
+        'redis': 'streambench.brokers.redis:RedisBroker',
+        'kafka': 'streambench.brokers.kafka:KafkaBroker',
+        'memory': 'streambench.brokers.memory:MemoryBroker',
+    },
+    'connector': {
+        'redis': 'streambench.connectors.redis:RedisConnectorPlugin',
+        'file': 'streambench.connectors.file:FileConnectorPlugin',
+        'local': 'streambench.connectors.local:LocalConnectorPlugin',
+    },
+    'executor': {
+        'thread': 'streambench.executors.pools:ThreadExecutor',
+        'process': 'streambench.executors.pools:ProcessExecutor',
+        'parsl': 'streambench.executors.parsl:ParslExecutor',
+    },
+}
+
+
+def _entry_points(kind: str) -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=f'streambench.{kind}s')}
+
+
+def names(kind: str, *, others: bool = True) -> list[str]:
+    """Return the names of all plugins of a kind.
+
+    Args:
+        kind: `broker`, `connector` or `executor`.
+        others: Whether to look for those of other packages too, which reads their metadata.
+    """
+    own = PLUGINS[kind]
+    return [*own, *(sorted(set(_entry_points(kind)) - set(own)) if others else ())]
+
+
+def load(kind: str, name: str) -> Any:
+    """Import a plugin's class.
+
+    Args:
+        kind: `broker`, `connector` or `executor`.
+        name: Registry name.
+
+    Raises:
+        UnknownPluginError: If there is no plugin of that name.
+        ConfigError: If an entry point of another package can't be imported.
+    """
+    path = PLUGINS[kind].get(name) or _entry_points(kind).get(name)
+    if path is None:
+        known = names(kind)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean {near[0]}? ' if near else ''
+        raise UnknownPluginError(
+            f'unknown {kind} {name!r}: {hint}There are {", ".join(known)}; '
+            '`streambench list` shows them.'
+        )
+    module, _, attribute = path.partition(':')
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f'{kind} {name!r} can not be loaded from {path}: {error}') from error

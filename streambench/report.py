@@ -1,0 +1,344 @@
+"""What a person sees: the plan before, one line that moves while it runs, tables and verdict after.
+
+Figures are rounded here and nowhere below.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TextIO
+
+from streambench.plan import Plan, RunSpec
+from streambench.records import RunRow
+from streambench.session import Progress
+from streambench.verdict import CAUTION, INVALID, VALID
+
+PIPE_INTERVAL_S = 5.0
+RATE_S = 0.1
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size as people write it: 100 kB, 1 MB."""
+    for unit, factor in (('GB', 10**9), ('MB', 10**6), ('kB', 10**3)):
+        if size_bytes >= factor:
+            return f'{size_bytes / factor:g} {unit}'
+    return f'{size_bytes} B'
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Return a duration with three figures, in ms below a second."""
+    if seconds is None:
+        return '–'
+    return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1e3:.3g} ms'
+
+
+def workers_text(row: RunSpec) -> str:
+    """Return how the workers are divided."""
+    config = row.config
+    if config.workers == 1:
+        return '1 worker, which computes (the generator needs none on the loop)'
+    return f'{config.workers} workers = 1 generator + {config.compute_workers} compute'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a plain table: the first two columns to the left, figures to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return '\n'.join(
+        '  '.join(
+            cell.ljust(width) if number < 2 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+class ProgressLine:
+    """Say what is being done: a line that moves in a terminal, a line per interval elsewhere.
+
+    Args:
+        stream: Where to.
+        runs: Runs of the plan.
+    """
+
+    def __init__(self, stream: TextIO, *, runs: int) -> None:
+        self._stream = stream
+        self._runs = runs
+        self._moving = stream.isatty()
+        self._said_at = -PIPE_INTERVAL_S
+        self._begun_at = time.monotonic()
+        self._doing = ''
+
+    def __call__(self, progress: Progress) -> None:
+        """Take where the session stands."""
+        now = time.monotonic()
+        key = f'{progress.doing} {progress.run.run if progress.run else ""}'
+        wait = RATE_S if self._moving else PIPE_INTERVAL_S
+        # In a pipe every run is worth one line, its warm-up isn't.
+        fresh = key != self._doing and (self._moving or progress.doing != 'warm-up')
+        if not fresh and now - self._said_at < wait:
+            return
+        self._doing, self._said_at = key, now
+        text = f'[{now - self._begun_at:4.0f} s] {self._text(progress)}'
+        if self._moving:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write('\r\x1b[K' + text[:width])
+        else:
+            self._stream.write(text + '\n')
+        self._stream.flush()
+
+    def say(self, text: str) -> None:
+        """Say a line that stays."""
+        self.clear()
+        self._stream.write(text + '\n')
+        self._stream.flush()
+
+    def _text(self, progress: Progress) -> str:
+        run = progress.run
+        if run is None:
+            return progress.doing
+        config = run.config
+        pace = 'rate max' if config.closed_loop else f'load {config.offered_load:.3g}'
+        where = (
+            f'run {run.run + 1} of {self._runs}: {config.stream_method} '
+            f'{size_text(config.data_size_bytes)} at {pace}'
+        )
+        if progress.doing != 'measuring':
+            return f'{where}, {progress.doing}'
+        return f'{where}, {progress.completed} of {progress.total} items'
+
+    def clear(self) -> None:
+        """Remove the moving line."""
+        if self._moving:
+            self._stream.write('\r\x1b[K')
+            self._stream.flush()
+
+
+def runs_text(plan: Plan) -> str:
+    """Return how many runs there are and how long they should take."""
+    expected = plan.expected_s
+    time_text = 'as fast as it can' if expected is None else f'about {expected:.0f} s'
+    return f'{len(plan.runs)} runs, {time_text}, on {plan.first.stream} and {plan.first.executor}'
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the resolved plan, for `--dry-run`."""
+    rows = []
+    for run in plan.runs:
+        config = run.config
+        rows.append(
+            (
+                str(run.run + 1),
+                config.stream_method,
+                size_text(config.data_size_bytes),
+                str(config.workers),
+                str(config.task_count),
+                seconds_text(config.task_sleep) if config.task_sleep else '0',
+                'max' if config.rate_per_s is None else f'{config.rate_per_s:.4g}',
+                '–' if config.offered_load is None else f'{config.offered_load:.3g}',
+                str(run.max_outstanding or '–'),
+                str(run.max_in_flight),
+                '?' if run.expected_s is None else f'{run.expected_s:.1f}',
+            )
+        )
+    head = (
+        'run',
+        'method',
+        'size',
+        'workers',
+        'items',
+        'sleep',
+        'items/s',
+        'load',
+        'credits',
+        'in flight',
+        'seconds',
+    )
+    first = plan.runs[0]
+    lines = [
+        f'{len(plan.runs)} runs in {len(plan.sessions())} session(s), seed {plan.seed}: '
+        f'{first.config.stream} → {first.config.executor}, {workers_text(first)}',
+        '',
+        table(head, rows),
+        '',
+    ]
+    expected = plan.expected_s
+    lines.append(
+        'expected time: unknown, since a closed loop runs as fast as it can'
+        if expected is None
+        else f'expected time: about {expected:.0f} s with starts and warm-ups'
+    )
+    return '\n'.join(lines)
+
+
+def _median(rows: Sequence[RunRow], name: str) -> Any:
+    values = [value for row in rows if (value := getattr(row, name)) is not None]
+    return statistics.median(values) if values else None
+
+
+def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:
+    """Return median and p95 of the sojourn, or how it grows where percentiles mean nothing."""
+    growth = _median(rows, 'sojourn_growth_s')
+    if growth is not None:
+        return f'grows {growth * 1e3:.2g} ms per item', '–'
+    median, tail = _median(rows, 'sojourn_p50_s'), _median(rows, 'sojourn_p95_s')
+    if median is None:
+        return 'too few items', '–'
+    low, high = _median(rows, 'sojourn_p50_low_s'), _median(rows, 'sojourn_p50_high_s')
+    n = min(row.sojourn_n for row in rows)
+    text = f'{median * 1e3:.1f} ms ±{(high - low) / 2e-3:.1f}'
+    return text, f'n={n} too few' if tail is None else f'{tail * 1e3:.1f} ms (n={n})'
+
+
+def _point_key(row: RunRow) -> tuple[Any, ...]:
+    return (row.point,)
+
+
+def _merged(rows: Sequence[RunRow]) -> list[tuple[list[RunRow], list[RunRow]]]:
+    """Return pairs (for efficiency, for latency) of the runs that make one line of the table.
+
+    Latency at load 1 describes the length of the run, so where a point was measured at two loads
+    its efficiency is that of the higher and its latency that of the lower.
+    """
+    groups: dict[tuple[Any, ...], list[RunRow]] = {}
+    for row in rows:
+        groups.setdefault(_point_key(row), []).append(row)
+    lines: dict[tuple[Any, ...], list[list[RunRow]]] = {}
+    for group in groups.values():
+        row = group[0]
+        place = (
+            row.method,
+            row.data_size_bytes,
+            row.workers,
+            row.task_sleep,
+            row.task_count,
+            row.stream,
+            row.executor_plugin,
+            row.connector_plugin,
+            row.closed_loop,
+        )
+        lines.setdefault(place, []).append(group)
+    loads = sorted({row.load for row in rows if row.load is not None})
+    if len(loads) == 2 and all(len(line) == 2 for line in lines.values()):
+        return [
+            (
+                max(line, key=lambda group: group[0].load or 0),
+                min(line, key=lambda group: group[0].load or 0),
+            )
+            for line in lines.values()
+        ]
+    return [(group, group) for group in groups.values()]
+
+
+def results_text(rows: Sequence[RunRow]) -> str:
+    """Return the table of results: a line per point, medians over repetitions."""
+    pairs = _merged(rows)
+    merged = any(high is not low for high, low in pairs)
+    workers = len({row.workers for row in rows}) > 1
+    loads = not merged and len({row.load for row in rows}) > 1
+    lines = []
+    for high, low in pairs:
+        row = high[0]
+        both = [*high, *low] if high is not low else high
+        done = sum(entry.completed_tasks for entry in both)
+        lost = sum(entry.lost for entry in both)
+        efficiency = _median(high, 'efficiency')
+        throughput, rate = _median(high, 'throughput_per_s'), _median(high, 'bytes_per_s')
+        lines.append(
+            (
+                row.method,
+                size_text(row.data_size_bytes),
+                *([str(row.workers)] if workers else []),
+                *(['–' if row.load is None else f'{row.load:.3g}'] if loads else []),
+                str(sum(entry.task_count for entry in both)),
+                f'{done} / {lost}',
+                '–' if efficiency is None else f'{efficiency:.3f}',
+                seconds_text(_median(high, 'makespan_s')),
+                '–' if throughput is None else f'{throughput:.4g}',
+                '–' if rate is None else f'{rate / 1e6:.3g}',
+                *_latency(low),
+            )
+        )
+    head = (
+        'method',
+        'size',
+        *(['workers'] if workers else []),
+        *(['load'] if loads else []),
+        'items',
+        'done / lost',
+        'efficiency',
+        'makespan',
+        'items/s',
+        'MB/s',
+        'sojourn p50',
+        'p95',
+    )
+    text = table(head, lines)
+    if merged:
+        upper, lower = pairs[0][0][0].load or 0, pairs[0][1][0].load or 0
+        text += (
+            f'\n(efficiency, makespan, items/s and MB/s at load {upper:.3g}; sojourn at load '
+            f'{lower:.3g})'
+        )
+    return text
+
+
+def verdict_text(rows: Sequence[RunRow]) -> str:
+    """Return the verdict on all runs in a line, and the reasons against it."""
+    if all(row.verdict == VALID for row in rows):
+        late = max((row.publish_delay_p50_s or 0.0 for row in rows), default=0.0)
+        proven = min((row.workers_proven or 0 for row in rows), default=0)
+        return (
+            f'valid · every item seen once · generator ≤ {late * 1e3:.2g} ms late (median) · '
+            f'all {proven} workers proven'
+        )
+    grade = INVALID if any(row.verdict == INVALID for row in rows) else CAUTION
+    reasons: dict[str, list[int]] = {}
+    for row in rows:
+        if row.reasons:
+            reasons.setdefault(row.reasons, []).append(row.run + 1)
+    lines = [f'  run {", ".join(map(str, runs))}: {reason}' for reason, runs in reasons.items()]
+    return '\n'.join([grade, *lines])
+
+
+def notes_text(rows: Sequence[RunRow]) -> list[str]:
+    """Return what every output must say about how the load was made."""
+    notes = []
+    closed = [row for row in rows if row.closed_loop]
+    if closed:
+        permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
+        notes.append(f'closed loop (rate max): {permits} credits; throughput may be limited by them')
+    if any(row.slots is not None for row in rows):
+        notes.append(
+            'runs with fewer workers than the executor has are held to them by a limit on tasks in '
+            'flight'
+        )
+    return notes
+
+
+def screen(
+    rows: Sequence[RunRow], *, head: str, directory: str, again: str, say: Callable[[str], None]
+) -> None:
+    """Say the results: table, verdict, where the files are, and how to repeat.
+
+    Args:
+        rows: The runs.
+        head: What was measured with.
+        directory: The run directory.
+        again: Command that repeats the plan.
+        say: Takes each line.
+    """
+    say(head)
+    say('')
+    if rows:
+        say(results_text(rows))
+        say('')
+        for note in notes_text(rows):
+            say(note)
+        say(verdict_text(rows))
+    else:
+        say('no run was finished')
+    say(f'results: {directory}        again: {again}')

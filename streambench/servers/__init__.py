@@ -1,0 +1,1 @@
+"""Servers that streambench starts itself: an embedded Redis, a one-node Kafka."""

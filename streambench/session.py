@@ -1,0 +1,248 @@
+"""A session: servers, store and executor held open, and the runs that are made in it.
+
+This is the library: `async with open_session(config) as session: result = await session.run()`. The
+command line only uses it. The session introduces the parts to each other; none of them knows another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from streambench.brokers.base import BrokerPlugin
+from streambench.clock import now_ns
+from streambench.config import Config
+from streambench.connectors.base import ConnectorPlugin
+from streambench.connectors.store import OpenStore
+from streambench.errors import ExecutorError
+from streambench.executors.base import OpenExecutor
+from streambench.log import logger
+from streambench.plan import RunSpec
+from streambench.recorder import Recorder
+from streambench.records import RunRow
+from streambench.run import Run
+from streambench.servers.redis import EmbeddedRedis
+
+LOCAL_NAMES = ('localhost', '127.0.0.1', '::1')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a session stands.
+
+    Attributes:
+        doing: What it does: starting something, warm-up, measuring.
+        run: The run, if one is under way.
+        sent: Items sent so far.
+        completed: Items completed so far.
+        total: Items of the run.
+    """
+
+    doing: str
+    run: RunSpec | None = None
+    sent: int = 0
+    completed: int = 0
+    total: int = 0
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        spec: What was asked.
+        row: What happened, as in results.csv.
+        error: What ended it early, or None.
+    """
+
+    spec: RunSpec
+    row: RunRow
+    error: Exception | None
+
+
+class Session:
+    """Open executor and store; made by `open_session`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: Config,
+        broker: BrokerPlugin,
+        connector: ConnectorPlugin | None,
+        store: OpenStore | None,
+        executor: OpenExecutor,
+        recorder: Recorder,
+        report: Report,
+        servers: tuple[str, ...],
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.broker = broker
+        self.connector = connector
+        self.store = store
+        self.executor = executor
+        self.recorder = recorder
+        self.report = report
+        self.servers = servers
+        self.redis_shared = connector is not None and _same_server(broker, connector)
+        # Instants are monotonic; this turns one into a date.
+        self.epoch_offset_ns = time.time_ns() - now_ns()
+        self._next_run = 0
+        self._lock = asyncio.Lock()
+
+    @property
+    def directory(self) -> Path:
+        """Where the results are."""
+        return self.recorder.directory
+
+    async def run(self, spec: RunSpec | None = None) -> RunResult:
+        """Make one run and record it.
+
+        Args:
+            spec: The run; by default the session's configuration, run once.
+
+        Returns:
+            What happened, also when the run stalled or its broker went away.
+
+        Raises:
+            ExecutorError: If no worker answers in the warm-up.
+            RunError: If results can't be written.
+        """
+        if spec is None:
+            spec = RunSpec(
+                run=self._next_run,
+                point=0,
+                repeat=self._next_run,
+                seed=self.config.seed if self.config.seed is not None else secrets.randbelow(1 << 32),
+                config=self.config,
+                opened_slots=self.executor.slots,
+            )
+        if spec.config.slots > self.executor.slots:
+            raise ExecutorError(
+                f'the run needs {spec.config.slots} workers and the session was opened with '
+                f'{self.executor.slots}: open it with slots={spec.config.slots}.'
+            )
+        self._next_run = spec.run + 1
+        # Two runs at once would measure each other.
+        async with self._lock:
+            run = Run(self, spec, report=self._progress)
+            try:
+                await run.measure()
+            finally:
+                row = await asyncio.shield(run.finish())
+        return RunResult(spec=spec, row=row, error=run.error)
+
+    def _progress(self, spec: RunSpec, doing: str, sent: int, completed: int) -> None:
+        self.report(
+            Progress(
+                doing=doing,
+                run=spec,
+                sent=sent,
+                completed=completed,
+                total=spec.config.task_count,
+            )
+        )
+
+
+def _same_server(broker: BrokerPlugin, connector: ConnectorPlugin) -> bool:
+    """Return whether broker and store are one Redis."""
+    if not broker.name == connector.name == 'redis':
+        return False
+    addresses = [broker.address(), connector.address()]
+    normal = [
+        ('127.0.0.1' if entry[0] in LOCAL_NAMES else entry[0], entry[1])
+        for entry in addresses
+        if entry is not None
+    ]
+    return len(normal) == 2 and normal[0] == normal[1]
+
+
+def _silent(progress: Progress) -> None:
+    return
+
+
+@asynccontextmanager
+async def open_session(
+    config: Config,
+    *,
+    slots: int | None = None,
+    directory: Path | str | None = None,
+    recorder: Recorder | None = None,
+    report: Report = _silent,
+) -> AsyncIterator[Session]:
+    """Open servers, store and executor for runs that share them.
+
+    Args:
+        config: A point; runs may differ from it in what varies within a session.
+        slots: Workers of the executor, if runs need more than this point.
+        directory: Run directory for the results; a temporary one, removed at the end, if absent.
+        recorder: Writes the results; one of the session's own if absent.
+        report: Called with where the session stands.
+
+    Yields:
+        The session.
+
+    Raises:
+        BrokerError: If the broker can't be reached.
+        ConnectorError: If the store can't be reached.
+        ExecutorError: If the executor can't be started.
+    """
+    name = f'streambench-{secrets.token_hex(6)}'
+    log = logger().bind(session=name)
+    async with AsyncExitStack() as stack:
+        if recorder is None:
+            if directory is None:
+                directory = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix=f'{name}-', ignore_cleanup_errors=True)
+                )
+            recorder = await stack.enter_async_context(Recorder(Path(directory)))
+        servers: list[str] = []
+
+        async def embedded(plugin: Any) -> Any:
+            report(Progress(doing='starting an embedded Redis'))
+            server = await stack.enter_async_context(EmbeddedRedis())
+            servers.append(f'embedded Redis {server.version}')
+            log.info('server.started', plugin=plugin.name, version=server.version)
+            return plugin.at(server.host, server.port, server.password)
+
+        broker = config.broker_plugin
+        if broker.needs_redis_server:
+            broker = await embedded(broker)
+        connector = config.connector_plugin
+        store: OpenStore | None = None
+        if connector is not None:
+            if connector.needs_redis_server:
+                connector = await embedded(connector)
+            store = await stack.enter_async_context(connector.open(name))
+        # The broker is tried before workers are started: that is the dearer wait.
+        async with broker.open_publisher(f'{config.stream_topic}-{name}'):
+            pass
+        wanted = max(slots or 0, config.slots)
+        report(Progress(doing=f'starting {config.executor} with {wanted} workers'))
+        executor = await stack.enter_async_context(
+            config.executor_plugin.open(slots=wanted, directory=recorder.directory, session=name)
+        )
+        log.info('session.opened', executor=config.executor, slots=wanted, broker=broker.name)
+        yield Session(
+            name=name,
+            config=replace(config, broker_plugin=broker, connector_plugin=connector),
+            broker=broker,
+            connector=connector,
+            store=store,
+            executor=executor,
+            recorder=recorder,
+            report=report,
+            servers=tuple(servers),
+        )
+        log.info('session.closed')

@@ -1,0 +1,37 @@
+"""Reading the address and password of a server from a file, so that no command line shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from streambench.errors import ConfigError
+
+
+def read_url(path: str, *, flag: str) -> dict[str, Any]:
+    """Return host, port, db, username and password of the redis:// URL in a file.
+
+    Args:
+        path: The file.
+        flag: Option that named it, for the error.
+
+    Raises:
+        ConfigError: If the file can't be read or holds no such URL.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            url = urlsplit(file.read().strip())
+        found = {
+            'host': url.hostname,
+            'port': url.port,
+            'username': url.username and unquote(url.username),
+            'password': url.password and unquote(url.password),
+            'db': int(url.path.strip('/')) if url.path.strip('/') else None,
+        }
+    except OSError as error:
+        raise ConfigError(f'{flag}: {path!r} can not be read: {error.strerror}.') from None
+    except ValueError:
+        raise ConfigError(f'{flag}: {path!r} holds a URL that can not be read.') from None
+    if url.scheme != 'redis' or not url.hostname:
+        raise ConfigError(f'{flag}: {path!r} must hold a URL like redis://:password@host:6379.')
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,184 @@
+"""What runs on a worker for one item: resolve, verify, sleep, and stamp every step.
+
+Every worker process pays for what this module imports, so it imports layer 0 and the standard library
+only; ProxyStore and a connector come in when the first proxy is resolved, and only then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+
+from streambench.clock import NS_PER_S, clock_domain, now_ns
+from streambench.message import HEADER_BYTES
+from streambench.payload import faults
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Task = tuple[str, int, float, bool, bytes | None, tuple[Any, ...], int, int, str]
+    Outcome = tuple[int, int, int, int, str, str, int, int, str, str]
+
+STORES_PER_PROCESS = 32
+
+# Thread workers can't be killed: a session leaves an event here, and a sleep that it interrupts ends.
+interrupts: dict[str, threading.Event] = {}
+
+_local = threading.local()
+_store_numbers = iter(range(1 << 62))
+_host = os.uname().nodename
+_domain = clock_domain()
+
+
+class InterruptedTaskError(Exception):
+    """The session ended while the task slept."""
+
+
+def pause(seconds: float, *, session: str) -> None:
+    """Sleep, unless the session that sent the task ends first.
+
+    Args:
+        seconds: How long.
+        session: Name of the session.
+
+    Raises:
+        InterruptedTaskError: If the session ended.
+    """
+    if seconds <= 0:
+        return
+    event = interrupts.get(session)
+    if event is None:
+        time.sleep(seconds)
+    elif event.wait(seconds):
+        raise InterruptedTaskError('the session ended while the task slept')
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.partition(':')
+    return getattr(importlib.import_module(module), name)
+
+
+def _store(description: str) -> tuple[Any, Any]:
+    """Return this thread's store of a description, and the class of its keys.
+
+    `Store.get` holds one lock while it fetches, so threads that shared a store would resolve one
+    after the other; each thread takes one of a few instead. A connector whose objects live in this
+    process is found under its registered name.
+    """
+    import json
+
+    from proxystore.store import get_or_create_store, get_store
+    from proxystore.store.config import StoreConfig
+
+    known: dict[str, tuple[Any, Any]] = _local.__dict__.setdefault('stores', {})
+    if description in known:
+        return known[description]
+    plain = json.loads(description)
+    name = plain['name']
+    key_class = _import(plain['key_class'])
+    if plain['in_process']:
+        store = get_store(name)
+        if store is None:
+            raise LookupError(f'store {name} lives in another process')
+    else:
+        number = next(_store_numbers) % STORES_PER_PROCESS
+        config = StoreConfig.model_validate(
+            {
+                'name': f'{name}-{number}',
+                'connector': {'kind': plain['connector'], 'options': plain['options']},
+                'cache_size': 0,
+            }
+        )
+        store = get_or_create_store(config, register=True)
+    known[description] = (store, key_class)
+    return store, key_class
+
+
+def close_stores(prefix: str) -> None:
+    """Close the stores that worker threads of this process opened for a session.
+
+    Args:
+        prefix: Name of the session's store.
+    """
+    from proxystore.store import get_store, unregister_store
+
+    for number in range(STORES_PER_PROCESS):
+        store = get_store(f'{prefix}-{number}')
+        if store is not None:
+            unregister_store(store.name)
+            store.close()
+
+
+def resolve(key: tuple[Any, ...], store: str) -> bytes:
+    """Fetch a payload through a ProxyStore proxy, here and now.
+
+    Args:
+        key: Fields of the connector's key.
+        store: Description of the store, from the session.
+    """
+    from proxystore.proxy import extract
+
+    opened, key_class = _store(store)
+    data = extract(opened.proxy_from_key(key_class(*key)))
+    assert isinstance(data, bytes)
+    return data
+
+
+def put(data: bytes, store: str) -> tuple[Any, ...]:
+    """Put a payload into the store, for a generator that runs on a worker.
+
+    Args:
+        data: The payload.
+        store: Description of the store, from the session.
+    """
+    opened, _ = _store(store)
+    return tuple(opened.put(data))
+
+
+def run_task(task: Task) -> Outcome:
+    """Run the compute task of one item.
+
+    Args:
+        task: Session, sequence, sleep in seconds, whether to verify in full, the frame (method
+            `default`) or None, the key's fields (method `proxy`), size in bytes, checksum, and the
+            description of the store.
+
+    Returns:
+        The instants start, resolved, verified and end; host, clock domain, process id and native
+        thread id of this worker; what is wrong with the payload, or nothing; the error, or nothing.
+    """
+    start_ns = now_ns()
+    session, sequence, sleep_s, full, frame, key, size_bytes, checksum, store = task
+    resolved_ns = verified_ns = start_ns
+    fault = error = ''
+    try:
+        data: bytes | memoryview
+        if frame is None:
+            data = resolve(key, store)
+            resolved_ns = now_ns()
+        else:
+            data = memoryview(frame)[HEADER_BYTES:]
+        fault = '; '.join(
+            faults(data, sequence=sequence, size_bytes=size_bytes, checksum=checksum, full=full)
+        )
+        verified_ns = now_ns()
+        pause(sleep_s - (verified_ns - resolved_ns) / NS_PER_S, session=session)
+    except Exception as failure:
+        resolved_ns = max(resolved_ns, start_ns)
+        verified_ns = max(verified_ns, resolved_ns)
+        error = f'{type(failure).__name__}: {failure}'
+    return (
+        start_ns,
+        resolved_ns,
+        max(verified_ns, resolved_ns),
+        now_ns(),
+        _host,
+        _domain,
+        os.getpid(),
+        threading.get_native_id(),
+        fault,
+        error,
+    )
