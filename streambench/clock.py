@@ -31,11 +31,17 @@ def _time_namespace() -> str:
         return ''
 
 
+_domain = ''
+
+
 def clock_domain() -> str:
     """Return a text that is equal in two processes exactly if they share this clock.
 
     Two containers of one machine may have different host names and yet one clock; the boot id and
     the time namespace decide, the host name only where the kernel offers neither.
     """
-    boot = _read('/proc/sys/kernel/random/boot_id')
-    return f'{boot}/{_time_namespace()}' if boot else os.uname().nodename
+    global _domain
+    if not _domain:
+        boot = _read('/proc/sys/kernel/random/boot_id')
+        _domain = f'{boot}/{_time_namespace()}' if boot else os.uname().nodename
+    return _domain

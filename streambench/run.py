@@ -310,7 +310,7 @@ class Run:
             'queue_size': config.queue_size,
             'queue_bytes': config.queue_bytes,
             'verify': 'full' if config.verify_full else 'header',
-            'loop': type(asyncio.get_running_loop()).__module__.partition('.')[0],
+            'loop': _loop_name(),
             'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
             'seed': spec.seed,
             'redis_shared': session.redis_shared,
@@ -321,6 +321,12 @@ class Run:
             + (production.reconnects if production else 0),
             'backpressure_s': self._dispatcher.backpressure_s if self._dispatcher else 0.0,
         }
+
+
+def _loop_name() -> str:
+    """Return which loop runs, also where it is somebody's subclass."""
+    names = {kind.__module__.partition('.')[0] for kind in type(asyncio.get_running_loop()).__mro__}
+    return 'uvloop' if 'uvloop' in names else 'asyncio'
 
 
 def _first(error: Exception) -> StreamBenchError | None:

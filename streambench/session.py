@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -173,6 +174,15 @@ def _silent(progress: Progress) -> None:
 
 
 @asynccontextmanager
+async def _temporary_directory(name: str) -> AsyncIterator[str]:
+    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix=f'{name}-')
+    try:
+        yield directory
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
+
+
+@asynccontextmanager
 async def open_session(
     config: Config,
     *,
@@ -203,9 +213,7 @@ async def open_session(
     async with AsyncExitStack() as stack:
         if recorder is None:
             if directory is None:
-                directory = stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix=f'{name}-', ignore_cleanup_errors=True)
-                )
+                directory = await stack.enter_async_context(_temporary_directory(name))
             recorder = await stack.enter_async_context(Recorder(Path(directory)))
         servers: list[str] = []
 

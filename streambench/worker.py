@@ -30,7 +30,6 @@ interrupts: dict[str, threading.Event] = {}
 _local = threading.local()
 _store_numbers = iter(range(1 << 62))
 _host = os.uname().nodename
-_domain = clock_domain()
 
 
 class InterruptedTaskError(Exception):
@@ -176,7 +175,7 @@ def run_task(task: Task) -> Outcome:
         max(verified_ns, resolved_ns),
         now_ns(),
         _host,
-        _domain,
+        clock_domain(),
         os.getpid(),
         threading.get_native_id(),
         fault,

@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import sys
-import sysconfig
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -127,6 +126,8 @@ class ParslExecutor(ExecutorPlugin):
         return ThreadPoolExecutor(max_threads=slots)
 
     def _htex(self, slots: int, directory: Path) -> AnyParslExecutor:
+        import sysconfig
+
         from parsl.executors import HighThroughputExecutor
         from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
         from parsl.providers import LocalProvider

@@ -1,0 +1,180 @@
+"""The account of a run: each item ends once, and each mishap is counted under its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streambench.errors import BrokerError
+from streambench.ledger import Ledger
+from streambench.message import Message
+from streambench.records import COMPLETED, FAILED, LOST, PUBLISH_FAILED, ItemRow
+
+if TYPE_CHECKING:
+    from streambench.worker import Outcome
+
+OUTCOME: Outcome = (11, 12, 13, 14, 'host', 'clock', 99, 100, '', '')
+
+
+def message(sequence: int) -> Message:
+    """Return the message of an item."""
+    return Message(
+        run=1,
+        sequence=sequence,
+        warmup=False,
+        kind=0,
+        size_bytes=10,
+        checksum=0,
+        intended_ns=100 + sequence,
+        put_start_ns=200,
+        put_done_ns=200,
+        send_ns=200,
+    )
+
+
+def ledger(rows: list[ItemRow], *, expected: int = 3, remote: bool = False) -> Ledger:
+    """Return an empty account that appends final rows to a list."""
+    return Ledger(run=0, expected=expected, finished=rows.append, remote=remote, dispatcher=4)
+
+
+def ack(account: Ledger, item: ItemRow, receivers: int | None = 1) -> None:
+    """Acknowledge an item."""
+    account.acked(item, ack_ns=300, receivers=receivers, error=None)
+
+
+def test_an_item_ends_when_task_and_broker_have_answered() -> None:
+    """A row is final only when both the outcome and the acknowledgement are there."""
+    rows: list[ItemRow] = []
+    account = ledger(rows, expected=1)
+    item = account.published(message(0))
+    assert account.received_item(message(0), 400) is item
+    account.task_ended(item, OUTCOME, None, 500)
+    assert rows == []
+    assert not account.done
+    ack(account, item)
+    assert [row.status for row in rows] == [COMPLETED]
+    assert account.done
+    assert (item.start_ns, item.end_ns, item.worker_pid, item.complete_ns) == (11, 14, 99, 500)
+
+
+def test_nobody_listening_is_loss() -> None:
+    """An acknowledgement with no receiver means that the item is lost, at once."""
+    rows: list[ItemRow] = []
+    account = ledger(rows, expected=1)
+    ack(account, account.published(message(0)), receivers=0)
+    assert (account.lost, [row.status for row in rows], account.done) == (1, [LOST], True)
+
+
+def test_a_failed_publishing_may_have_been_delivered() -> None:
+    """An item whose publishing failed counts as such, until it arrives all the same."""
+    rows: list[ItemRow] = []
+    account = ledger(rows, expected=2)
+    first, second = account.published(message(0)), account.published(message(1))
+    for item in (first, second):
+        account.acked(item, ack_ns=300, receivers=None, error=BrokerError('gone'))
+    assert (account.publish_failed, account.done) == (2, True)
+    assert account.received_item(message(1), 400) is second
+    assert (account.publish_failed, account.done) == (1, False)
+    account.task_ended(second, OUTCOME, None, 500)
+    account.give_up('end')
+    assert {row.sequence: row.status for row in rows} == {0: PUBLISH_FAILED, 1: COMPLETED}
+    assert second.error == ''
+
+
+def test_duplicates_and_reordering_are_told_apart() -> None:
+    """A late first delivery is reordered; a second delivery is a duplicate and makes no task."""
+    account = ledger([])
+    for sequence in range(3):
+        ack(account, account.published(message(sequence)))
+    assert account.received_item(message(1), 1) is not None
+    assert account.received_item(message(0), 2) is not None
+    assert account.received_item(message(1), 3) is None
+    assert account.received_item(message(0), 4) is None
+    counts = account.counts()
+    assert (counts['received'], counts['reordered'], counts['duplicated']) == (2, 1, 2)
+
+
+def test_a_gap_loses_what_was_acknowledged_before_it() -> None:
+    """After a reconnection, what was acknowledged and not received will not come any more."""
+    rows: list[ItemRow] = []
+    account = ledger(rows)
+    items = [account.published(message(sequence)) for sequence in range(3)]
+    ack(account, items[0])
+    ack(account, items[1])
+    account.received_item(message(0), 400)
+    account.gap()
+    assert [row.sequence for row in rows] == [1]
+    assert account.lost == 1
+    assert account.received_item(message(2), 500) is items[2]
+
+
+def test_failures_and_corruption_are_counted() -> None:
+    """An error on the worker, a dead worker, and a damaged payload each leave their mark."""
+    rows: list[ItemRow] = []
+    account = ledger(rows)
+    items = [account.published(message(sequence)) for sequence in range(3)]
+    for item in items:
+        ack(account, item)
+        account.received_item(message(item.sequence), 400)
+    account.task_ended(items[0], (*OUTCOME[:9], 'ValueError: no'), None, 500)
+    account.task_ended(items[1], None, RuntimeError('worker died'), 500)
+    account.task_ended(items[2], (*OUTCOME[:8], 'CRC-32 differs', ''), None, 500)
+    assert [row.status for row in rows] == [FAILED, FAILED, COMPLETED]
+    assert [row.error for row in rows] == ['ValueError: no', 'RuntimeError: worker died', '']
+    assert (account.failed, account.corrupt, account.completed) == (2, 1, 1)
+
+
+def test_a_resolve_in_the_dispatcher_is_seen() -> None:
+    """An outcome from the dispatcher's own process is counted where it may not be."""
+    account = ledger([])
+    item = account.published(message(0))
+    account.received_item(message(0), 400)
+    account.task_ended(item, (*OUTCOME[:6], 4, 100, '', ''), None, 500)
+    assert account.resolved_in_dispatcher == 1
+
+
+def test_what_is_open_at_the_end_is_accounted_for() -> None:
+    """Giving up ends every item: lost if never received, failed if its task never came back."""
+    rows: list[ItemRow] = []
+    account = ledger(rows)
+    items = [account.published(message(sequence)) for sequence in range(3)]
+    for item in items:
+        ack(account, item)
+    account.received_item(message(0), 400)
+    account.give_up('stalled')
+    assert {row.sequence: row.status for row in rows} == {0: FAILED, 1: LOST, 2: LOST}
+    assert items[0].error == 'stalled'
+    assert account.ended == account.expected
+
+
+def test_a_remote_generator_settles_at_its_end() -> None:
+    """With a generator elsewhere, items appear when received and the rest is known at its end."""
+    rows: list[ItemRow] = []
+    account = ledger(rows, expected=4, remote=True)
+    item = account.received_item(message(1), 400)
+    assert item is not None
+    account.task_ended(item, OUTCOME, None, 500)
+    account.settle_remote(sent=4, failed=[0], first_intended_ns=100, interval_ns=1, size_bytes=10)
+    assert (account.sent, account.lost, account.done) == (4, 1, False)
+    late = account.received_item(message(3), 600)
+    assert late is not None
+    assert late.send_ns == 200
+    account.task_ended(late, OUTCOME, None, 700)
+    account.give_up('')
+    assert {row.sequence: row.status for row in rows} == {
+        0: LOST,
+        1: COMPLETED,
+        2: LOST,
+        3: COMPLETED,
+    }
+
+
+def test_memory_is_bounded_by_what_is_under_way() -> None:
+    """A long run in order leaves nothing behind in the account."""
+    account = ledger([], expected=20_000)
+    for sequence in range(20_000):
+        item = account.published(message(sequence))
+        ack(account, item)
+        account.received_item(message(sequence), 400)
+        account.task_ended(item, OUTCOME, None, 500)
+    assert account.outstanding == 0
+    assert not account._missing

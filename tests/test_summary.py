@@ -1,0 +1,66 @@
+"""Figures: formulas against hand-made cases, and silence where n can't carry them."""
+
+from __future__ import annotations
+
+import random
+
+import pyarrow
+import pytest
+
+from streambench.summary import estimate, growth_per_item_s, ideal_makespan_s, samples_needed
+
+
+def test_samples_needed() -> None:
+    """The least n whose maximum lies above the quantile with 95 % probability."""
+    assert [samples_needed(q) for q in (0.5, 0.95, 0.99, 0.999)] == [5, 59, 299, 2995]
+
+
+def test_estimates_hold_their_promise() -> None:
+    """The 95 % interval of a median covers the true one in about 95 % of samples."""
+    draw = random.Random(7)
+    covered = 0
+    for _ in range(400):
+        found = estimate([draw.expovariate(1.0) for _ in range(100)], 0.5)
+        assert found is not None
+        covered += found.low <= 0.6931 <= found.high
+    assert 0.91 <= covered / 400 <= 0.985
+
+
+def test_too_few_items_carry_no_percentile() -> None:
+    """A p95 of 58 items is absent; of 59 it is there."""
+    assert estimate([1.0] * 58, 0.95) is None
+    assert estimate([1.0] * 59, 0.95) is not None
+
+
+@pytest.mark.parametrize(
+    ('count', 'interval_s', 'workers', 'ideal'),
+    [
+        (16, 1 / 3, 3, 6.0),
+        (1, 1.0, 1, 1.0),
+        (4, 0.5, 1, 4.0),
+        (6, 0.25, 2, 3.25),
+        (7, None, 3, 3.0),
+    ],
+)
+def test_ideal_makespan(count: int, interval_s: float | None, workers: int, ideal: float) -> None:
+    """At load 1 the last item's arrival and sleep; above it the servers; without a schedule, waves."""
+    interval_ns = None if interval_s is None else round(interval_s * 1e9)
+    found = ideal_makespan_s(
+        count=count, interval_ns=interval_ns, task_sleep=1.0, compute_workers=workers
+    )
+    assert found == pytest.approx(ideal, abs=1e-6)
+
+
+def test_no_ideal_without_sleep() -> None:
+    """Without a service time there is nothing to be ideal about."""
+    assert ideal_makespan_s(count=9, interval_ns=None, task_sleep=0, compute_workers=3) is None
+
+
+def test_growth_is_seen_and_noise_is_not() -> None:
+    """A sojourn that grows by 1 ms per item is said to; a noisy constant one isn't."""
+    draw = random.Random(3)
+    noisy = [0.05 + draw.uniform(0, 0.02) for _ in range(200)]
+    assert growth_per_item_s(pyarrow.array(noisy), 0.02) is None
+    growing = [value + 0.001 * number for number, value in enumerate(noisy)]
+    found = growth_per_item_s(pyarrow.array(growing), 0.02)
+    assert found == pytest.approx(0.001, rel=0.1)

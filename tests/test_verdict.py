@@ -1,0 +1,76 @@
+"""Verdicts and exit codes: what makes a run valid, doubtful or worthless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streambench.errors import first_exit_code
+from streambench.records import RunRow
+from streambench.verdict import CAUTION, INVALID, VALID, bounds_table, exit_codes, judge
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """Return the row of a good run, changed."""
+    good = {
+        'ended': 'complete',
+        'sent': 100,
+        'received': 100,
+        'completed_tasks': 100,
+        'workers_proven': 3,
+        'offered_rate_per_s': 10.0,
+        'publish_delay_p50_s': 0.0001,
+        'pacing_floor_s': 0.0001,
+    }
+    blank = RunRow()
+    return {name: getattr(blank, name) for name in RunRow.__slots__} | good | changes
+
+
+@pytest.mark.parametrize(
+    ('changes', 'grade', 'word', 'code'),
+    [
+        ({}, VALID, '', 0),
+        ({'lost': 1}, INVALID, '1 lost', 4),
+        ({'duplicated': 2}, INVALID, '2 duplicated', 4),
+        ({'corrupt': 1}, INVALID, '1 corrupt', 4),
+        ({'resolved_in_dispatcher': 1}, INVALID, 'dispatcher', 4),
+        ({'failed': 1}, INVALID, '1 tasks failed', 3),
+        ({'publish_failed': 1}, INVALID, '1 items were not published', 3),
+        ({'ended': 'stalled', 'reason': 'nothing moved'}, INVALID, 'nothing moved', 3),
+        ({'ended': 'stalled', 'reason': 'x', 'lost': 1}, INVALID, 'integrity', 4),
+        ({'ended': 'interrupted'}, INVALID, 'interrupted', 130),
+        ({'workers_proven': 2}, INVALID, '2 of 3 workers', 5),
+        ({'publish_delay_p50_s': 0.2}, INVALID, 'generator 200.0 ms late', 5),
+        ({'publish_delay_p50_s': 0.03}, CAUTION, 'generator 30.0 ms late', 0),
+        ({'offered_rate_per_s': 2000.0}, CAUTION, 'pacing floor', 0),
+        ({'redis_shared': True}, CAUTION, 'one Redis', 0),
+        ({'reordered': 3}, CAUTION, '3 items arrived out of order', 0),
+    ],
+)
+def test_judgement(changes: dict[str, Any], grade: str, word: str, code: int) -> None:
+    """Each mishap has its grade, a reason that names it, and its exit code."""
+    found = row(**changes)
+    found['verdict'], reasons = judge(found, asked_workers=3, limited=False)
+    assert found['verdict'] == grade
+    assert word in '; '.join(reasons)
+    assert first_exit_code(exit_codes(found)) == code
+
+
+def test_a_limit_stands_for_fewer_workers() -> None:
+    """A run held to fewer workers by a limit isn't blamed for the others."""
+    assert judge(row(), asked_workers=5, limited=True)[0] == VALID
+
+
+def test_the_first_exit_code_wins() -> None:
+    """130, 2, 4, 3, 5, 99 in this order."""
+    codes = [130, 2, 4, 3, 5, 99, 0]
+    while codes:
+        assert first_exit_code(set(codes)) == codes.pop(0)
+
+
+def test_every_bound_is_explained() -> None:
+    """Each bound has a default and a sentence."""
+    for name, default, doc in bounds_table():
+        assert default > 0, name
+        assert doc.endswith('.'), name
