@@ -32,11 +32,15 @@ PROXY = 'proxy'
 LOOP = 'loop'
 WORKER = 'worker'
 TOUR_LOADS = (1.0, 0.8)
+LEAST = 1e-6
+MOST_PER_S = 1e9
+MOST_WORKERS = 100_000
+MOST_ITEMS = 10**9
 LOG_LEVELS = ('ERROR', 'WARNING', 'BENCH', 'TEST', 'INFO', 'DEBUG')
 
 
 def _rate() -> Kind:
-    items = number(above=True)
+    items = number(minimum=LEAST, maximum=MOST_PER_S)
 
     def parse(value: Any) -> float | str:
         if value == RATE_MAX:
@@ -44,7 +48,9 @@ def _rate() -> Kind:
         try:
             return float(items.parse(value))
         except ValueError:
-            raise ValueError('must be a number of items per second above 0, or max') from None
+            raise ValueError(
+                f'must be a number of items per second above 0 ({LEAST:g} to {MOST_PER_S:g}), or max'
+            ) from None
 
     return Kind(metavar='ITEMS/S', parse=parse)
 
@@ -64,14 +70,16 @@ class Options:
     )
     data_size_bytes: int = option(
         'Length of every payload.',
-        size(),
+        size(minimum=1),
         default=100_000,
         group='stream',
         scope=RUN,
         axis=True,
         axis_default=(100_000, 1_000_000),
     )
-    task_count: int = option('Items of a run.', count(), default=150, group='stream', scope=RUN)
+    task_count: int = option(
+        'Items of a run.', count(maximum=MOST_ITEMS), default=150, group='stream', scope=RUN
+    )
     task_sleep: float = option(
         'Time that a compute task sleeps; 0 implies --rate max.',
         seconds(),
@@ -82,7 +90,7 @@ class Options:
     )
     load: float | None = option(
         'Offered load, rate x task_sleep / compute workers; 1 unless a rate is given.',
-        number(above=True),
+        number(minimum=LEAST, maximum=1e6),
         group='stream',
         scope=RUN,
         axis=True,
@@ -108,7 +116,7 @@ class Options:
     )
     workers: int = option(
         'Workers: one counts as the generator, the others compute.',
-        count(),
+        count(maximum=MOST_WORKERS),
         default=4,
         group='executor',
         flag='max_workers',

@@ -30,22 +30,26 @@ Put = Callable[[Sequence[bytes]], Awaitable[tuple[Any, ...]]]
 
 
 class Credits:
-    """Permits of the closed loop: one per item published and not completed."""
+    """Permits of the closed loop: one per item published and not completed.
+
+    Attributes:
+        free: How many can be taken at once.
+    """
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self.free = count
         self._waiter: asyncio.Future[None] | None = None
 
     async def take(self) -> None:
         """Wait for a credit and take it."""
-        while self._free <= 0:
+        while self.free <= 0:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        self._free -= 1
+        self.free -= 1
 
     def give(self) -> None:
         """Return a credit."""
-        self._free += 1
+        self.free += 1
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -134,7 +138,13 @@ async def generate(
         frame: Sequence[bytes] = (message.header(), *parts)
         if payloads.size_bytes < JOIN_BELOW_BYTES:
             frame = (b''.join(frame),)
-        await publisher.send(frame, published(message))
+        following = number + 1
+        more = put is None and following < schedule.count and following % YIELD_EVERY != 0
+        if more and schedule.interval_ns is None:
+            more = permits is None or permits.free > 0
+        elif more and schedule.interval_ns is not None:
+            more = start_ns + following * schedule.interval_ns <= now_ns()
+        await publisher.send(frame, published(message), more=more)
     await publisher.flush()
 
 

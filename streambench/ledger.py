@@ -66,6 +66,8 @@ class Ledger:
         self._finished = finished
         self._ended = ended
         self._remote = remote
+        self._settled = False
+        self._gapped = False
         self._dispatcher = dispatcher
         # Items published and not ended, by sequence; bounded by what is under way.
         self._open: dict[int, ItemRow] = {}
@@ -144,7 +146,7 @@ class Ledger:
             return None
         item = self._open.get(sequence)
         if item is None:
-            if not self._remote:
+            if not self._remote or self._settled:
                 # It was given up as lost, and yet it came.
                 self.duplicated += 1
                 return None
@@ -171,8 +173,10 @@ class Ledger:
 
         A broker without memory will not deliver them any more.
         """
-        for item in [i for i in self._open.values() if i.ack_ns and i.receive_ns is None]:
-            self._lose(item)
+        self._gapped = True
+        for item in [i for i in self._open.values() if i.receive_ns is None]:
+            if item.ack_ns or self._settled:
+                self._lose(item)
 
     def task_ended(
         self,
@@ -246,9 +250,10 @@ class Ledger:
         """
         self.expected = self.sent = sent
         self.first_intended_ns = first_intended_ns
-        self._missing.update(range(self._next, sent))
-        self._next = max(self._next, sent)
-        for sequence in sorted(self._missing):
+        self._settled = True
+        # What is still on its way is neither missing nor, when it comes, out of order.
+        unseen = self._missing | set(range(self._next, sent))
+        for sequence in sorted(unseen):
             self._open[sequence] = ItemRow(
                 run=self.run,
                 sequence=sequence,
@@ -256,7 +261,9 @@ class Ledger:
                 size_bytes=size_bytes,
                 intended_ns=first_intended_ns + sequence * interval_ns,
             )
-        for sequence in set(failed) & self._missing:
+        # Over a connection made anew, nothing comes that is older than what has come.
+        gone = self._missing if self._gapped else set()
+        for sequence in (set(failed) & unseen) | gone:
             self._lose(self._open[sequence])
 
     def never_received(self, sequence: int) -> bool:

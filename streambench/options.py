@@ -24,7 +24,15 @@ UNITS_BYTES = {
     'kib': 2**10,
     'mib': 2**20,
     'gib': 2**30,
+    'tb': 10**12,
+    'tib': 2**40,
 }
+
+# What no machine has: larger values are slips, and would end in an overflow somewhere.
+MAX_COUNT = 2**63 - 1
+MAX_NUMBER = 1e9
+
+_SECRET_WORDS = ('password', 'passwd', 'secret', 'token', 'credential')
 
 RUN = 'run'
 SESSION = 'session'
@@ -46,38 +54,52 @@ class Kind:
     choices: tuple[str, ...] = ()
 
 
-def _number(value: Any) -> float:
+def _number(value: Any) -> int | float:
+    """Return a number as it was meant: whole ones stay whole, however large."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError('must be a number')
     try:
-        number = float(value)
+        number = int(value) if isinstance(value, int | str) else value
     except ValueError:
-        raise ValueError('must be a number') from None
-    if not math.isfinite(number):
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError('must be a number') from None
+    if isinstance(number, float) and not math.isfinite(number):
         raise ValueError('must be a finite number')
     return number
 
 
-def count(*, minimum: int = 1) -> Kind:
-    """Return the kind of whole numbers from `minimum`."""
+def count(*, minimum: int = 1, maximum: int = MAX_COUNT) -> Kind:
+    """Return the kind of whole numbers from `minimum` to `maximum`."""
 
     def parse(value: Any) -> int:
         number = _number(value)
         if number != int(number) or number < minimum:
             raise ValueError(f'must be a whole number of at least {minimum}')
+        if number > maximum:
+            raise ValueError(f'must be a whole number of at most {maximum}')
         return int(number)
 
     return Kind(metavar='INT', parse=parse)
 
 
-def number(*, minimum: float = 0.0, above: bool = False, metavar: str = 'NUMBER') -> Kind:
-    """Return the kind of numbers from `minimum`, or `above` it."""
+def number(
+    *,
+    minimum: float = 0.0,
+    maximum: float = MAX_NUMBER,
+    above: bool = False,
+    metavar: str = 'NUMBER',
+) -> Kind:
+    """Return the kind of numbers from `minimum`, or `above` it, to `maximum`."""
 
     def parse(value: Any) -> float:
         result = _number(value)
         if result < minimum or (above and result == minimum):
             raise ValueError(f'must be {"above" if above else "at least"} {minimum:g}')
-        return result
+        if result > maximum:
+            raise ValueError(f'must be at most {maximum:g}')
+        return float(result)
 
     return Kind(metavar=metavar, parse=parse)
 
@@ -98,6 +120,8 @@ def size(*, minimum: int = 0) -> Kind:
         total = _number(match[1]) * unit
         if total != int(total) or total < minimum:
             raise ValueError(f'must be a whole number of bytes of at least {minimum}')
+        if total > MAX_COUNT:
+            raise ValueError(f'must be at most {MAX_COUNT} bytes')
         return int(total)
 
     return Kind(metavar='BYTES', parse=parse)
@@ -125,6 +149,53 @@ def text(metavar: str = 'TEXT') -> Kind:
     return Kind(metavar=metavar, parse=parse)
 
 
+def address(*, several: bool = False) -> Kind:
+    """Return the kind of `HOST[:PORT]`, or of `several` of them with commas between.
+
+    A URL is refused because it may hold a password, which would be recorded.
+    """
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not value.strip() or '\0' in value:
+            raise ValueError('must have the form HOST:PORT')
+        if '@' in value or '://' in value:
+            raise ValueError(
+                'must have the form HOST:PORT, without a URL or a password, which would be recorded: '
+                'put a password into the environment or the URL into a file'
+            )
+        if ',' in value and not several:
+            raise ValueError('must be one address of the form HOST:PORT')
+        for entry in value.split(','):
+            host, colon, port = entry.strip().rpartition(':')
+            if colon and (not host or not port.isdecimal() or not 0 < int(port) < 65536):
+                raise ValueError('must have the form HOST:PORT with a port from 1 to 65535')
+            if not entry.strip():
+                raise ValueError('must have the form HOST:PORT')
+        return value
+
+    return Kind(metavar='HOST:PORT', parse=parse)
+
+
+def host() -> Kind:
+    """Return the kind of the name of a host; its port stands in another option."""
+    parse_address = address().parse
+
+    def parse(value: Any) -> str:
+        plain = isinstance(value, str) and '/' not in value and '@' not in value
+        if plain and value.count(':') == 1:
+            raise ValueError('must be a host alone: its port is an option of its own')
+        if plain and value.count(':') > 1:
+            return str(value)
+        return str(parse_address(value))
+
+    return Kind(metavar='HOST', parse=parse)
+
+
+def port() -> Kind:
+    """Return the kind of a TCP port."""
+    return count(maximum=65535)
+
+
 def switch() -> Kind:
     """Return the kind of `true` and `false`."""
 
@@ -143,7 +214,9 @@ def assignments() -> Kind:
     def parse(value: Any) -> tuple[tuple[str, str], ...]:
         entries = [value] if isinstance(value, str) else value
         if isinstance(entries, dict):
-            entries = [f'{key}={item}' for key, item in entries.items()]
+            entries = list(entries.items())
+        if not isinstance(entries, list | tuple):
+            raise ValueError('must have the form KEY=VALUE')
         pairs = []
         for entry in entries:
             if isinstance(entry, tuple | list) and len(entry) == 2:
@@ -153,6 +226,12 @@ def assignments() -> Kind:
             if not key or not equals:
                 raise ValueError('must have the form KEY=VALUE')
             pairs.append((key, item))
+        for key, _ in pairs:
+            if any(word in key.lower() for word in _SECRET_WORDS):
+                raise ValueError(
+                    f'must not hold {key}, which would be recorded: put it into the environment or '
+                    'into a URL file'
+                )
         return tuple(pairs)
 
     return Kind(metavar='KEY=VALUE', parse=parse)
@@ -238,10 +317,25 @@ class Option:
         Raises:
             ConfigError: If it can't be; says the flag, the value and what it must be.
         """
+        if isinstance(value, list | dict) and self.kind.metavar != 'KEY=VALUE':
+            raise ConfigError(
+                f'{self.flag}: {value!r} must be a single value; several of them go into [sweep].'
+            )
         try:
             return self.kind.parse(value)
         except ValueError as error:
-            raise ConfigError(f'{self.flag}: {value!r} {error}.') from None
+            raise ConfigError(f'{self.flag}: {_shown(value)} {error}.') from None
+
+
+def _shown(value: Any) -> str:
+    """Return a value for an error: short, and without what may be a password."""
+    pairs = value if isinstance(value, list | tuple) else [value]
+    words = [str(item).partition('=')[0] for item in pairs]
+    if any(secret in word.lower() for word in words for secret in _SECRET_WORDS):
+        return '=… and '.join(words) + '=…'
+    text = re.sub(r'[^/@\s]*@', '…@', value) if isinstance(value, str) else value
+    shown = repr(text)
+    return shown if len(shown) <= 80 else f'{shown[:60]}…{shown[-10:]}'
 
 
 def _option(entry: Field[Any]) -> Option:

@@ -11,13 +11,9 @@ import os
 import struct
 import zlib
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 STAMP = struct.Struct('>Q')
 STAMPS_BYTES = 2 * STAMP.size
-POOL_BYTES = 64 * 1024 * 1024
+POOL_BYTES = 32 * 1024 * 1024
 POOL_BODIES = 16
 
 
@@ -58,8 +54,8 @@ class PayloadPool:
 
 def faults(
     data: bytes | memoryview, *, sequence: int, size_bytes: int, checksum: int, full: bool
-) -> Iterator[str]:
-    """Yield what is wrong with a payload that arrived.
+) -> str:
+    """Return what is wrong with a payload that arrived, or an empty text.
 
     Args:
         data: The payload.
@@ -68,16 +64,17 @@ def faults(
         checksum: CRC-32 that its body should have.
         full: Whether the body is read too, or only length and stamps.
     """
-    view = memoryview(data)
-    if len(view) != size_bytes:
-        yield f'length {len(view)} instead of {size_bytes}'
-        return
-    body = view
+    if len(data) != size_bytes:
+        return f'length {len(data)} instead of {size_bytes}'
+    body = data
+    found = []
     if size_bytes >= STAMPS_BYTES:
-        body = view[STAMP.size : -STAMP.size]
-        for place, stamp in (('head', view[: STAMP.size]), ('tail', view[-STAMP.size :])):
-            (found,) = STAMP.unpack(stamp)
-            if found != sequence:
-                yield f'{place} stamp {found} instead of {sequence}'
+        for place, offset in (('head', 0), ('tail', size_bytes - STAMP.size)):
+            (stamp,) = STAMP.unpack_from(data, offset)
+            if stamp != sequence:
+                found.append(f'{place} stamp {stamp} instead of {sequence}')
+        if full:
+            body = memoryview(data)[STAMP.size : -STAMP.size]
     if full and zlib.crc32(body) != checksum:
-        yield f'CRC-32 differs from {checksum:08x}'
+        found.append(f'CRC-32 differs from {checksum:08x}')
+    return '; '.join(found)

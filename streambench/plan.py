@@ -20,6 +20,7 @@ from streambench.errors import ConfigError
 from streambench.options import PLAN, RUN
 
 MIN_OUTSTANDING = 64
+OUTSTANDING_BYTES = 64_000_000
 START_S = 8.0
 BETWEEN_RUNS_S = 0.5
 
@@ -66,15 +67,15 @@ class RunSpec:
 
     @property
     def max_outstanding(self) -> int | None:
-        """Credits of the closed loop, as many as fit into the queue's memory."""
+        """Credits of the closed loop: enough to fill the pipe, fewer if items are large."""
         config = self.config
         if not config.closed_loop:
             return None
         if config.max_outstanding is not None:
             return config.max_outstanding
         wanted = max(MIN_OUTSTANDING, 2 * self.max_in_flight)
-        fitting = config.queue_bytes // max(1, config.data_size_bytes)
-        return max(config.compute_workers, min(wanted, fitting))
+        fitting = OUTSTANDING_BYTES // max(1, config.data_size_bytes)
+        return max(2 * config.compute_workers, min(wanted, fitting))
 
     @property
     def interval_ns(self) -> int | None:

@@ -234,7 +234,7 @@ async def open_session(
                 connector = await embedded(connector)
             store = await stack.enter_async_context(connector.open(name))
         # The broker is tried before workers are started: that is the dearer wait.
-        async with broker.open_publisher(f'{config.stream_topic}-{name}'):
+        async with broker.open_subscriber(f'{config.stream_topic}-{name}'):
             pass
         wanted = max(slots or 0, config.slots)
         report(Progress(doing=f'starting {config.executor} with {wanted} workers'))

@@ -46,7 +46,7 @@ def samples_needed(quantile: float) -> int:
     return math.ceil(math.log(1 - CONFIDENCE) / math.log(tail) - 1e-9)
 
 
-def estimate(values: pyarrow.Array | Sequence[float], quantile: float) -> Estimate | None:
+def estimate(values: pyarrow.ChunkedArray | Sequence[float], quantile: float) -> Estimate | None:
     """Return a percentile and its interval from order statistics, or None if n can't carry it.
 
     The interval's ends are the order statistics at n q -+ 1.96 sqrt(n q (1 - q)), the normal
@@ -59,7 +59,7 @@ def estimate(values: pyarrow.Array | Sequence[float], quantile: float) -> Estima
     import pyarrow
     import pyarrow.compute
 
-    sample = values if isinstance(values, pyarrow.Array) else pyarrow.array(values)
+    sample = values if isinstance(values, pyarrow.ChunkedArray) else pyarrow.array(values)
     n = len(sample)
     if n < samples_needed(quantile):
         return None
@@ -94,7 +94,7 @@ def ideal_makespan_s(
     return end
 
 
-def growth_per_item_s(sojourns: pyarrow.Array, interval_s: float) -> float | None:
+def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> float | None:
     """Return how much the sojourn grows from item to item, or None if it doesn't.
 
     A load above what the run can carry shows as a sojourn that grows with the length of the run; a
@@ -102,7 +102,7 @@ def growth_per_item_s(sojourns: pyarrow.Array, interval_s: float) -> float | Non
     quarter.
 
     Args:
-        sojourns: In order of the items, seconds.
+        sojourns: In order of the items' ends, seconds.
         interval_s: Time between two items.
     """
     import pyarrow.compute
@@ -118,34 +118,35 @@ def growth_per_item_s(sojourns: pyarrow.Array, interval_s: float) -> float | Non
     return None
 
 
-def read_column(parts: Iterable[Path], run: int, expression: Sequence[str]) -> pyarrow.Array:
-    """Return the difference of two instants for the completed items of a run, in seconds.
+def durations(
+    parts: Iterable[Path], run: int, ends: Sequence[tuple[str, str]]
+) -> list[pyarrow.ChunkedArray]:
+    """Return differences of instants, in seconds, for the completed items of a run's measurement.
+
+    Parts are read one by one and only the differences are kept; their order is that of the items'
+    ends, which is the order of the parts.
 
     Args:
         parts: Sealed parts of items.
         run: Number of the run.
-        expression: Names of the later and the earlier instant.
+        ends: Later and earlier instant of each difference.
     """
     import pyarrow
     import pyarrow.compute as compute
     import pyarrow.parquet
 
-    later, earlier = expression
-    found = []
+    chunks: list[list[pyarrow.Array]] = [[] for _ in ends]
+    columns = sorted({name for pair in ends for name in pair})
     for part in parts:
         table = pyarrow.parquet.read_table(
             part,
-            columns=['sequence', later, earlier],
+            columns=columns,
             filters=[('run', '=', run), ('phase', '=', MEASURE), ('status', '=', COMPLETED)],
         )
-        found.append(table)
-    if not found:
-        return pyarrow.array([], pyarrow.float64())
-    table = pyarrow.concat_tables(found).sort_by('sequence')
-    seconds = compute.divide(
-        compute.subtract(table[later], table[earlier]).cast(pyarrow.float64()), float(NS_PER_S)
-    )
-    return seconds.combine_chunks().drop_null()
+        for found, (later, earlier) in zip(chunks, ends, strict=True):
+            difference = compute.subtract(table[later], table[earlier]).cast(pyarrow.float64())
+            found += compute.divide(difference, float(NS_PER_S)).drop_null().chunks
+    return [pyarrow.chunked_array(found, pyarrow.float64()) for found in chunks]
 
 
 def figures(
@@ -188,7 +189,9 @@ def figures(
         result['bytes_per_s'] = completed * size_bytes / makespan_s
         if ideal is not None and completed == count:
             result['efficiency'] = ideal / makespan_s
-    sojourns = read_column(parts, run, ('complete_ns', 'intended_ns'))
+    sojourns, delays = durations(
+        parts, run, [('complete_ns', 'intended_ns'), ('put_start_ns', 'intended_ns')]
+    )
     result['sojourn_n'] = len(sojourns)
     if interval_ns is not None and len(sojourns):
         result['sojourn_growth_s'] = growth_per_item_s(sojourns, interval_ns / NS_PER_S)
@@ -200,7 +203,6 @@ def figures(
     tail = estimate(sojourns, 0.95)
     result['sojourn_p95_s'] = tail and tail.value
     result['sojourn_max_s'] = compute.max(sojourns).as_py()
-    delays = read_column(parts, run, ('put_start_ns', 'intended_ns'))
     late = estimate(delays, 0.5)
     result['publish_delay_p50_s'] = late and late.value
     result['publish_delay_max_s'] = compute.max(delays).as_py()

@@ -118,10 +118,14 @@ def resolve(key: tuple[Any, ...], store: str) -> bytes:
         key: Fields of the connector's key.
         store: Description of the store, from the session.
     """
-    from proxystore.proxy import extract
+    from proxystore.proxy import ProxyResolveError, extract
 
     opened, key_class = _store(store)
-    data = extract(opened.proxy_from_key(key_class(*key)))
+    try:
+        data = extract(opened.proxy_from_key(key_class(*key)))
+    except ProxyResolveError as error:
+        # Its own text only says that there is a cause.
+        raise error.__cause__ or error from None
     assert isinstance(data, bytes)
     return data
 
@@ -160,8 +164,8 @@ def run_task(task: Task) -> Outcome:
             resolved_ns = now_ns()
         else:
             data = memoryview(frame)[HEADER_BYTES:]
-        fault = '; '.join(
-            faults(data, sequence=sequence, size_bytes=size_bytes, checksum=checksum, full=full)
+        fault = faults(
+            data, sequence=sequence, size_bytes=size_bytes, checksum=checksum, full=full
         )
         verified_ns = now_ns()
         pause(sleep_s - (verified_ns - resolved_ns) / NS_PER_S, session=session)

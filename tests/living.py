@@ -45,7 +45,7 @@ def threads(before: Collection[threading.Thread]) -> list[str]:
     return [
         thread.name
         for thread in threading.enumerate()
-        if thread not in before and not thread.name.startswith('asyncio_')
+        if thread not in before and not thread.name.startswith(('asyncio_', 'uvloop_'))
     ]
 
 

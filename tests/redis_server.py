@@ -15,7 +15,6 @@ import redis
 
 from streambench import leash
 from streambench.servers.redis import find_server
-
 from tests.living import until
 
 START_S = 30.0
@@ -62,9 +61,13 @@ class RedisServer:
         except (redis.RedisError, OSError):
             return False
 
+    def client(self) -> redis.Redis:
+        """Return a client, to be closed."""
+        return redis.Redis(host=self.host, port=self.port)
+
     def ask(self, *words: str | int) -> Any:
         """Return the answer to a command, asked on a connection of its own."""
-        with redis.Redis(host=self.host, port=self.port) as client:
+        with self.client() as client:
             return client.execute_command(*words)
 
     def keys(self) -> list[bytes]:

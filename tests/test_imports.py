@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 # Layer by layer, lowest first; a module imports only from lower layers, and packages of plugins follow
 # the same rule inside. What is not named here is in the layer of its package.
 LAYERS: list[set[str]] = [
-    {'errors', 'clock', 'message', 'payload', 'records', 'leash'},
+    {'errors', 'clock', 'message', 'payload', 'records', 'leash', 'threads'},
     {'worker', 'pacer'},
     {'registry', 'options', 'url_file', 'log'},
     {'brokers.base', 'connectors.base', 'executors.base'},

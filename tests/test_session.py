@@ -231,7 +231,7 @@ class FailingPublisher:
         self._inner = inner
         self._left = at
 
-    async def send(self, parts: Sequence[bytes], acked: Acked) -> None:
+    async def send(self, parts: Sequence[bytes], acked: Acked, *, more: bool = False) -> None:
         """Send, or break."""
         from streambench.errors import BrokerError
 

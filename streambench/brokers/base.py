@@ -24,7 +24,7 @@ class Publisher(Protocol):
 
     reconnects: int
 
-    async def send(self, parts: Sequence[bytes], acked: Acked) -> None:
+    async def send(self, parts: Sequence[bytes], acked: Acked, *, more: bool = False) -> None:
         """Hand a frame to the broker's client; return when it can take another.
 
         Args:
@@ -32,6 +32,7 @@ class Publisher(Protocol):
             acked: Called on the loop when the broker has answered, with the number of receivers
                 (None where the broker doesn't tell) or with what went wrong; then it is unknown
                 whether the message was delivered.
+            more: Whether another frame follows at once, so that this one may leave with it.
 
         Raises:
             BrokerError: If the broker is gone and doesn't come back.

@@ -68,7 +68,7 @@ class MemoryPublisher:
         self.reconnects = 0
         self._topic = topic
 
-    async def send(self, parts: Sequence[bytes], acked: Acked) -> None:
+    async def send(self, parts: Sequence[bytes], acked: Acked, *, more: bool = False) -> None:
         """Deliver a frame, once its receivers have room."""
         subscribers = topics.get(self._topic, [])
         # A subscriber may live on another thread's loop, so there is no event to wait for.

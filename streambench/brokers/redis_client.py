@@ -17,6 +17,8 @@ from streambench.errors import BrokerError
 if TYPE_CHECKING:
     from redis.asyncio import Connection
 
+WRITE_BYTES = 256 * 1024
+
 
 class RedisPublisher:
     """PUBLISH commands written one after the other, their answers read by a task."""
@@ -26,7 +28,10 @@ class RedisPublisher:
     ) -> None:
         self.reconnects = 0
         self._connect = connect
-        self._topic = topic.encode()
+        name = topic.encode()
+        self._head = b'*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n' % (len(name), name)
+        self._unwritten: list[bytes] = []
+        self._unwritten_bytes = 0
         self._waiting: deque[Acked] = deque()
         self._answered = asyncio.Event()
         self._start(connection)
@@ -36,23 +41,36 @@ class RedisPublisher:
         self._broken: str | None = None
         self._reader = asyncio.create_task(self._read(), name='redis-publisher-answers')
 
-    async def send(self, parts: Sequence[bytes], acked: Acked) -> None:
-        """Write a PUBLISH command; its answer is read by the task."""
-        from redis.exceptions import ConnectionError as RedisConnectionError
+    async def send(self, parts: Sequence[bytes], acked: Acked, *, more: bool = False) -> None:
+        """Write a PUBLISH command; its answer is read by the task.
 
+        Small frames that follow each other at once are written together: a system call each would
+        cost as much as all the rest.
+        """
         if self._broken is not None:
             await self._reader
             await self._connection.disconnect(nowait=True)
+            self._unwritten, self._unwritten_bytes = [], 0
             self._start(await self._connect())
             self.reconnects += 1
-        head = b'*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n' % (
-            len(self._topic),
-            self._topic,
-            sum(map(len, parts)),
-        )
+        length = sum(map(len, parts))
         self._waiting.append(acked)
+        self._unwritten += (
+            b'%b$%d\r\n' % (self._head, length),
+            *parts,
+            b'\r\n',
+        )
+        self._unwritten_bytes += length
+        if more and self._unwritten_bytes < WRITE_BYTES:
+            return
+        await self._write()
+
+    async def _write(self) -> None:
+        from redis.exceptions import ConnectionError as RedisConnectionError
+
+        pieces, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
         try:
-            await self._connection.send_packed_command([head, *parts, b'\r\n'], False)
+            await self._connection.send_packed_command(pieces, False)
         except (RedisConnectionError, OSError) as error:
             # The reader notices the same loss and answers for everything that waits.
             self._broken = str(error)
@@ -60,6 +78,8 @@ class RedisPublisher:
 
     async def flush(self) -> None:
         """Return when every frame has been answered."""
+        if self._unwritten:
+            await self._write()
         while self._waiting:
             self._answered.clear()
             await self._answered.wait()

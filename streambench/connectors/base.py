@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from streambench.errors import ConnectorError
+from streambench.threads import whole
 
 if TYPE_CHECKING:
     from streambench.connectors.store import OpenStore
@@ -74,13 +75,18 @@ class ConnectorPlugin(ABC):
         Raises:
             ConnectorError: If it can't be reached.
         """
-        import asyncio
+        store: OpenStore | None = None
 
-        store = await asyncio.to_thread(self._open, name)
+        def start() -> OpenStore:
+            nonlocal store
+            store = self._open(name)
+            return store
+
         try:
-            yield store
+            yield await whole(start)
         finally:
-            await asyncio.shield(asyncio.to_thread(self._close, store, name))
+            if store is not None:
+                await whole(self._close, store, name)
 
     def _open(self, name: str) -> OpenStore:
         from proxystore.store.base import Store

@@ -1,24 +1,36 @@
-"""ProxyStore's RedisConnector with a password, which its own doesn't take.
+"""ProxyStore's RedisConnector with a password, keys that tell whose they are, and no silent retries.
 
 It travels to workers: nothing above layer 0 is imported here.
 """
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import redis
-from proxystore.connectors.redis import RedisConnector as UnprotectedRedisConnector
+from proxystore.connectors.redis import RedisConnector as PlainRedisConnector
+from proxystore.connectors.redis import RedisKey
+from proxystore.serialize import BytesLike
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CONNECT_S = 5.0
+ANSWER_S = 30.0
 
 
-class RedisConnector(UnprotectedRedisConnector):
-    """Connector to a Redis server that asks for a password.
+class RedisConnector(PlainRedisConnector):
+    """Connector whose objects can be found again, for a server with or without a password.
+
+    redis-py would retry ten times, for more than a minute, where a server is gone: a task that hangs
+    instead of failing, and time that no figure accounts for.
 
     Args:
         hostname: Host of the server.
         port: Its port.
         clear: Must stay False: True would remove every key of the server at the end.
-        password: Its password.
+        prefix: What the names of all keys begin with.
+        password: Its password, if it asks for one.
         username: The user that the password belongs to, if not the default one.
     """
 
@@ -28,17 +40,45 @@ class RedisConnector(UnprotectedRedisConnector):
         port: int,
         clear: bool = False,
         *,
-        password: str,
+        prefix: str,
+        password: str | None = None,
         username: str | None = None,
     ) -> None:
         super().__init__(hostname, port, clear)
         self._redis_client.close()
+        self.prefix = prefix
         self.password = password
         self.username = username
         self._redis_client = redis.StrictRedis(
-            host=hostname, port=port, password=password, username=username
+            host=hostname,
+            port=port,
+            password=password,
+            username=username,
+            socket_connect_timeout=CONNECT_S,
+            socket_timeout=ANSWER_S,
+            retry=Retry(NoBackoff(), 0),
         )
 
     def config(self) -> dict[str, Any]:
         """Return what makes an equal connector."""
-        return super().config() | {'password': self.password, 'username': self.username}
+        own = {'prefix': self.prefix, 'password': self.password, 'username': self.username}
+        return super().config() | own
+
+    def new_key(self, obj: BytesLike | None = None) -> RedisKey:
+        """Return a key that no object has had."""
+        return RedisKey(redis_key=f'{self.prefix}:{uuid.uuid4()}')
+
+    def put(self, obj: BytesLike) -> RedisKey:
+        """Put an object and return its key."""
+        key = self.new_key(obj)
+        self.set(key, obj)
+        return key
+
+    def put_batch(self, objs: Any) -> list[RedisKey]:
+        """Put objects and return their keys."""
+        return [self.put(obj) for obj in objs]
+
+    def remove_all(self) -> None:
+        """Remove every object under the prefix, whoever put it."""
+        for name in self._redis_client.scan_iter(match=f'{self.prefix}:*', count=1000):
+            self._redis_client.delete(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from streambench.url_file import read_url
 
 @dataclass(frozen=True, kw_only=True)
 class RedisConnectorPlugin(ConnectorPlugin):
-    """ProxyStore's RedisConnector, or a subclass with a password where one is needed."""
+    """ProxyStore's RedisConnector, with what a password, tidy keys and a lost server need."""
 
     name: ClassVar[str] = 'redis'
     class_name: ClassVar[str] = 'RedisConnector'
@@ -88,6 +89,7 @@ class RedisConnectorPlugin(ConnectorPlugin):
             password=settings.get('password'),
             username=settings.get('username'),
             socket_connect_timeout=5.0,
+            socket_timeout=5.0,
             retry=Retry(NoBackoff(), 0),
         )
         try:
@@ -107,8 +109,17 @@ class RedisConnectorPlugin(ConnectorPlugin):
 
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
         """Return class path and arguments of the connector, and the class of its keys."""
-        settings = self._settings()
         key = 'proxystore.connectors.redis:RedisKey'
-        if 'password' in settings:
-            return 'streambench.connectors.password_redis.RedisConnector', settings, key
-        return 'proxystore.connectors.redis.RedisConnector', settings, key
+        settings = self._settings() | {'prefix': name}
+        return 'streambench.connectors.password_redis.RedisConnector', settings, key
+
+    def clean(self, name: str) -> None:
+        """Remove keys that nobody could evict: a generator was killed on its worker."""
+        import redis
+
+        from streambench.connectors.password_redis import RedisConnector
+
+        connector = RedisConnector(**self._settings(), prefix=name)
+        # A server that is gone has forgotten them.
+        with suppress(redis.RedisError), connector:
+            connector.remove_all()

@@ -32,6 +32,8 @@ class OpenStore:
         self._evictor = ThreadPoolExecutor(1, thread_name_prefix='evict')
         self._evicting: list[Key] = []
         self._evictions: asyncio.Future[None] | None = None
+        self._failure: ConnectorError | None = None
+        self._abandoned: set[asyncio.Future[Key]] = set()
 
     async def put(self, pieces: Sequence[bytes]) -> Key:
         """Put a payload, off the loop, and return the fields of its key.
@@ -39,7 +41,19 @@ class OpenStore:
         Raises:
             ConnectorError: If the store refuses or is gone.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._put, pieces)
+        putting = asyncio.get_running_loop().run_in_executor(self._thread, self._put, pieces)
+        try:
+            return await asyncio.shield(putting)
+        except asyncio.CancelledError:
+            # The thread can't be stopped: what it still puts is nobody's.
+            self._abandoned.add(putting)
+            putting.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, putting: asyncio.Future[Key]) -> None:
+        self._abandoned.discard(putting)
+        if not putting.cancelled() and putting.exception() is None:
+            self.evict(putting.result())
 
     def _put(self, pieces: Sequence[bytes]) -> Key:
         try:
@@ -60,7 +74,11 @@ class OpenStore:
         try:
             while self._evicting:
                 keys, self._evicting = self._evicting, []
-                await loop.run_in_executor(self._evictor, self._evict, keys)
+                # Once one failed the store is gone, and every other would only wait for it in vain.
+                if self._failure is None:
+                    await loop.run_in_executor(self._evictor, self._evict, keys)
+        except ConnectorError as error:
+            self._failure = error
         finally:
             self._evictions = None
 
@@ -75,10 +93,15 @@ class OpenStore:
         """Return when everything that was to be removed is.
 
         Raises:
-            ConnectorError: If the store refuses or is gone.
+            ConnectorError: If the store has refused, or is gone.
         """
+        while self._abandoned:
+            await asyncio.wait(self._abandoned)
         while self._evictions is not None:
             await self._evictions
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
 
     def shutdown(self) -> None:
         """End the threads and close the store."""

@@ -22,6 +22,7 @@ from streambench import leash, worker
 from streambench.errors import ExecutorError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.options import choice, count, option, switch
+from streambench.threads import whole
 
 if TYPE_CHECKING:
     from parsl import DataFlowKernel
@@ -77,27 +78,31 @@ class ParslExecutor(ExecutorPlugin):
 
     def ahead(self, workers: int) -> int:
         """Return a task per worker for threads; for htex what fills its three hops."""
-        return min(workers, 64) if self.in_process else 2 * workers + 96
+        return max(16, min(workers, 64)) if self.in_process else 2 * workers + 96
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
         """Start Parsl; closing it ends its processes."""
-        import asyncio
-
         interrupt = worker.interrupts.setdefault(session, threading.Event())
         once = _Once()
         serializing = logging.getLogger('parsl.serialize.facade')
         serializing.addFilter(once)
         kernel: DataFlowKernel | None = None
+
+        def start() -> None:
+            nonlocal kernel
+            kernel = self._start(slots, directory)
+
         try:
-            kernel = await asyncio.shield(asyncio.to_thread(self._start, slots, directory))
+            await whole(start)
+            assert kernel is not None
             from parsl.concurrent import ParslPoolExecutor
 
             yield OpenExecutor(executor=ParslPoolExecutor(dfk=kernel), slots=slots)
         finally:
             interrupt.set()
             if kernel is not None:
-                await asyncio.shield(asyncio.to_thread(kernel.cleanup))
+                await whole(kernel.cleanup)
             serializing.removeFilter(once)
             worker.interrupts.pop(session, None)
 

@@ -6,16 +6,22 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from streambench import worker
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
+from streambench.threads import whole
 
-GRACE_S = 5.0
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+GRACE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +34,12 @@ class ThreadExecutor(ExecutorPlugin):
     in_process = True
 
     def ahead(self, workers: int) -> int:
-        """Return one more task per worker, up to a few dozen."""
-        return min(workers, 64)
+        """Return what lets submissions and completions travel in batches."""
+        return max(16, min(workers, 64))
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
         """Open the pool; closing it interrupts tasks that still sleep."""
-        import asyncio
         from concurrent.futures import ThreadPoolExecutor
 
         interrupt = worker.interrupts.setdefault(session, threading.Event())
@@ -43,7 +48,7 @@ class ThreadExecutor(ExecutorPlugin):
             yield OpenExecutor(executor=pool, slots=slots)
         finally:
             interrupt.set()
-            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+            await whole(partial(pool.shutdown, cancel_futures=True))
             worker.interrupts.pop(session, None)
 
 
@@ -62,6 +67,14 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name='parent-watch', daemon=True).start()
 
 
+def _spawning_pool(slots: int) -> ProcessPoolExecutor:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context('spawn')
+    return ProcessPoolExecutor(max_workers=slots, mp_context=context, initializer=_end_with_parent)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProcessExecutor(ExecutorPlugin):
     """Processes of this machine, spawned."""
@@ -72,34 +85,33 @@ class ProcessExecutor(ExecutorPlugin):
     in_process = False
 
     def ahead(self, workers: int) -> int:
-        """Return one more task per worker, up to a few dozen."""
-        return min(workers, 64)
+        """Return what lets submissions and completions travel in batches."""
+        return max(16, min(workers, 64))
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
         """Open the pool; workers that don't end in time are killed."""
-        import asyncio
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        pool = ProcessPoolExecutor(
-            max_workers=slots,
-            mp_context=multiprocessing.get_context('spawn'),
-            initializer=_end_with_parent,
-        )
+        # Making the pool starts a helper process of Python's.
+        pool: ProcessPoolExecutor = await whole(_spawning_pool, slots)
 
         def close() -> None:
-            # The pool forgets its processes in shutdown, so they are noted before.
+            # The pool forgets its processes and its thread in shutdown, so they are noted before.
             processes = list((pool._processes or {}).values())
+            manager = getattr(pool, '_executor_manager_thread', None)
             pool.shutdown(wait=False, cancel_futures=True)
+            deadline = time.monotonic() + GRACE_S
             for process in processes:
                 with contextlib.suppress(ValueError):
-                    process.join(GRACE_S)
+                    process.join(max(0.0, deadline - time.monotonic()))
+            # Nobody waits for the outcome of a task that still runs.
+            for process in processes:
+                with contextlib.suppress(ValueError):
                     if process.is_alive():
                         process.kill()
-            pool.shutdown(wait=True)
+            if manager is not None:
+                manager.join()
 
         try:
             yield OpenExecutor(executor=pool, slots=slots)
         finally:
-            await asyncio.to_thread(close)
+            await whole(close)

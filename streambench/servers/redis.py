@@ -21,6 +21,7 @@ from typing import Self
 
 from streambench import leash
 from streambench.errors import BrokerError, ConfigError
+from streambench.threads import whole
 
 START_S = 20.0
 STOP_S = 5.0
@@ -108,17 +109,17 @@ class EmbeddedRedis:
         """
         try:
             for attempt in range(ATTEMPTS):
-                await asyncio.to_thread(self._launch)
+                await whole(self._launch)
                 if await self._answers():
                     return self
                 log = await asyncio.to_thread(self._log)
-                await asyncio.to_thread(self._end)
+                await whole(self._end)
                 # Another program may have taken the port between its choice and its use.
                 if 'Address already in use' not in log or attempt == ATTEMPTS - 1:
                     break
             raise BrokerError(f'the embedded Redis did not start: {log or "it said nothing"}')
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await whole(self._end)
             raise
 
     async def __aexit__(
@@ -128,7 +129,7 @@ class EmbeddedRedis:
         traceback: TracebackType | None,
     ) -> None:
         """Stop the server and remove its directory."""
-        await asyncio.shield(asyncio.to_thread(self._end))
+        await whole(self._end)
 
     def _launch(self) -> None:
         server = find_server()

@@ -1,0 +1,57 @@
+"""Every executor of the registry, each of Parsl's kinds by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streambench import registry
+from streambench.executors.base import ExecutorPlugin, OpenExecutor
+
+WORKERS = 4
+
+# Values of `configure` by the name of the case.
+CASES: dict[str, dict[str, Any]] = {
+    'thread': {'executor': 'thread'},
+    'process': {'executor': 'process'},
+    'parsl-thread': {'executor': 'parsl', 'parsl_executor': 'thread'},
+    'parsl-htex-local': {'executor': 'parsl', 'parsl_executor': 'htex-local'},
+}
+# Executors that need a service or a cluster have tests of their own.
+MISSING = set(registry.names('executor', others=False)) - {'globus-compute'}
+MISSING -= {values['executor'] for values in CASES.values()}
+
+
+def plugin_of(case: str) -> ExecutorPlugin:
+    """Return the settings of a case."""
+    values = dict(CASES[case])
+    plugin: ExecutorPlugin = registry.load('executor', values.pop('executor'))(**values)
+    return plugin
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a text that is in the environment of every process started by this test."""
+    value = secrets.token_hex(12)
+    monkeypatch.setenv('STREAMBENCH_TEST_MARK', value)
+    return value
+
+
+@pytest.fixture(scope='module', params=CASES)
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ExecutorPlugin, OpenExecutor]]:
+    """Return each executor with four workers, open for all tests of a module."""
+    plugin = plugin_of(request.param)
+    directory: Path = tmp_path_factory.mktemp(request.param)
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        opening = plugin.open(slots=WORKERS, directory=directory, session=secrets.token_hex(6))
+        yield plugin, runner.run(stack.enter_async_context(opening))
+        runner.run(stack.aclose())

@@ -1,0 +1,296 @@
+"""How a run ends when it doesn't end by itself: signals to the real command, and servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow.parquet
+import pytest
+
+from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_RUN
+from streambench.servers.redis import EmbeddedRedis
+from tests.living import none_left, processes, until
+from tests.redis_server import RedisServer
+
+START_S = 90.0
+END_S = 30.0
+GONE_S = 10.0
+FAILED_S = 20.0
+MARK = 'STREAMBENCH_TEST_MARK'
+
+EXECUTORS = {
+    'thread': ['--executor', 'thread'],
+    'process': ['--executor', 'process'],
+    'parsl-htex-local': ['--executor', 'parsl', '--parsl-executor', 'htex-local'],
+}
+ENDLESS = ['--task-count', '100000', '--task-sleep', '0.05', '--max-workers', '3']
+PROXY = ['--stream-method', 'proxy', '--data-size-bytes', '10kB']
+DEFAULT = ['--stream-method', 'default', '--data-size-bytes', '10kB']
+
+
+class Command:
+    """`streambench run` in a directory of its own, ended with its `with` block.
+
+    Args:
+        directory: Its current directory.
+        words: Its arguments.
+    """
+
+    def __init__(self, directory: Path, *words: str) -> None:
+        self.mark = secrets.token_hex(12)
+        self.directory = directory
+        self.temporary = directory / 'tmp'
+        self.temporary.mkdir()
+        self._words = [sys.executable, '-m', 'streambench', 'run', *words]
+        self._output = directory / 'out'
+        self._errors = directory / 'err'
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        environment = os.environ | {'TMPDIR': str(self.temporary), MARK: self.mark}
+        with self._output.open('wb') as output, self._errors.open('wb') as errors:
+            self.process = subprocess.Popen(
+                self._words,
+                cwd=self.directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill whatever a failed test left."""
+        for pid in [*processes(self.mark), self.process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self._output.read_text(encoding='utf-8')
+
+    @property
+    def errors(self) -> str:
+        """What it has said."""
+        return self._errors.read_text(encoding='utf-8')
+
+    @property
+    def parts(self) -> list[Path]:
+        """Its sealed parts of items."""
+        return sorted(self.directory.glob('runs/*/items/part-*.parquet'))
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """Its rows of results.csv."""
+        (path,) = self.directory.glob('runs/*/results.csv')
+        with path.open(newline='', encoding='utf-8') as file:
+            return list(csv.DictReader(file))
+
+    def items(self) -> list[dict[str, Any]]:
+        """Return the items of all sealed parts, each read by itself."""
+        found: list[dict[str, Any]] = []
+        for part in self.parts:
+            found += pyarrow.parquet.read_table(part).to_pylist()
+        return found
+
+    def until_measuring(self, *, sealed: bool = False) -> None:
+        """Return when items of a run are on their way, or the first part is sealed."""
+
+        def going() -> bool:
+            assert self.process.poll() is None, self.errors
+            return bool(self.parts) if sealed else bool(re.search(r', \d+ of \d+ items', self.errors))
+
+        assert until(going, within_s=START_S), self.errors
+        time.sleep(0.3)
+
+    def end(self, *, within_s: float = END_S) -> int:
+        """Return its exit code."""
+        return self.process.wait(within_s)
+
+    def temporaries(self) -> list[str]:
+        """Return the temporary files and directories of ours."""
+        return [path.name for path in self.temporary.iterdir() if path.name.startswith('streambench')]
+
+    def left(self) -> list[str]:
+        """Return what lives on or lies about once everything had its time to go."""
+        none_left(lambda: [*processes(self.mark).values(), *self.temporaries()], within_s=GONE_S)
+        return [*processes(self.mark).values(), *self.temporaries()]
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Return a Redis server that the test may kill."""
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda it: it.name)
+@pytest.mark.parametrize('executor', EXECUTORS)
+def test_an_interrupted_run_ends_well(tmp_path: Path, executor: str, number: signal.Signals) -> None:
+    """After SIGINT or SIGTERM results are written and shown, the exit is 130, and nothing is left."""
+    with Command(tmp_path, *EXECUTORS[executor], *ENDLESS, *PROXY) as command:
+        command.until_measuring()
+        assert len(processes(command.mark)) >= 3, 'the test would not see what lives'
+        assert len(command.temporaries()) == 2
+        if number == signal.SIGINT:
+            # A terminal sends it to the whole group.
+            os.killpg(command.process.pid, number)
+        else:
+            command.process.send_signal(number)
+        assert command.end() == EXIT_INTERRUPTED, command.errors
+        assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+        (row,) = command.rows
+        assert (row['ended'], row['verdict']) == ('interrupted', 'invalid')
+        assert 0 < int(row['completed_tasks']) < 100_000
+        items = [item for item in command.items() if item['phase'] == 'measure']
+        completed = [item for item in items if item['status'] == 'completed']
+        assert len(completed) == int(row['completed_tasks'])
+        assert len(items) == int(row['sent'])
+        assert 'interrupted' in command.output
+        assert 'results: runs/' in command.output
+
+
+@pytest.mark.parametrize('executor', EXECUTORS)
+def test_a_killed_run_leaves_nothing(tmp_path: Path, executor: str) -> None:
+    """After SIGKILL all its processes and directories go by themselves; sealed parts are readable."""
+    with Command(tmp_path, *EXECUTORS[executor], *ENDLESS, *PROXY) as command:
+        command.until_measuring(sealed=True)
+        assert len(processes(command.mark)) >= 3
+        command.process.kill()
+        assert command.end() == -signal.SIGKILL
+        assert command.left() == []
+        measured = [item for item in command.items() if item['phase'] == 'measure']
+        assert len(measured) > 10
+        assert {item['status'] for item in measured} == {'completed'}
+
+
+@pytest.mark.parametrize('executor', EXECUTORS)
+def test_a_run_interrupted_at_its_start_leaves_nothing(tmp_path: Path, executor: str) -> None:
+    """A signal while servers and workers are starting ends the command all the same."""
+    with Command(tmp_path, *EXECUTORS[executor], *ENDLESS, *PROXY) as command:
+        assert until(lambda: ' starting ' in command.errors, within_s=START_S)
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == EXIT_INTERRUPTED, command.errors
+        assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    """Two signals in a row end the command at once, and its helpers with it."""
+    with Command(tmp_path, *EXECUTORS['parsl-htex-local'], *ENDLESS, *PROXY) as command:
+        command.until_measuring()
+        command.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end(within_s=GONE_S) != 0
+        assert command.left() == []
+
+
+@pytest.mark.parametrize('executor', ['thread', 'process'])
+def test_a_broker_that_is_killed_fails_the_run(
+    tmp_path: Path, server: RedisServer, executor: str
+) -> None:
+    """When the broker's server is gone for good, the run ends as failed and its rows are written."""
+    words = [*EXECUTORS[executor], *ENDLESS, *DEFAULT, '--stream-servers', server.address]
+    with Command(tmp_path, *words) as command:
+        command.until_measuring()
+        server.kill()
+        assert command.end(within_s=FAILED_S) in (EXIT_RUN, EXIT_INTEGRITY), command.errors
+        assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+        (row,) = command.rows
+        assert row['ended'] == 'failed'
+        assert 'Redis' in row['reason']
+        assert int(row['completed_tasks']) > 0
+        assert len([item for item in command.items() if item['phase'] == 'measure']) == int(row['sent'])
+
+
+@pytest.mark.parametrize('place', ['loop', 'worker'])
+def test_a_subscriber_that_is_cut_off_is_counted(
+    tmp_path: Path, server: RedisServer, place: str
+) -> None:
+    """A lost subscription is made anew and counted; its items are lost, and nobody waits for them."""
+    words = ['--executor', 'thread', *DEFAULT, '--task-count', '400', '--task-sleep', '0.02']
+    words += ['--stream-servers', server.address, '--stall-timeout', '60', '--generator', place]
+    with Command(tmp_path, *words) as command:
+        command.until_measuring()
+        # The server keeps busy after the cut, so that items are surely published to nobody.
+        busy = 'local n = 0 for i = 1, 30000000 do n = n + 1 end return n'
+        with server.client() as client, client.pipeline(transaction=True) as together:
+            together.execute_command('CLIENT', 'KILL', 'TYPE', 'pubsub')
+            together.eval(busy, 0)
+            assert together.execute()[0] == 1
+        assert command.end() == EXIT_INTEGRITY, command.errors
+        (row,) = command.rows
+        assert (row['ended'], row['verdict']) == ('complete', 'invalid')
+        assert int(row['reconnects']) == 1
+        assert int(row['lost']) > 0
+        assert int(row['lost']) + int(row['completed_tasks']) == int(row['sent']) == 400
+        assert (row['duplicated'], row['reordered'], row['failed']) == ('0', '0', '0')
+        assert 'lost' in command.output
+
+
+@pytest.mark.parametrize('executor', ['thread', 'process', 'parsl-htex-local'])
+def test_a_store_that_is_killed_fails_the_run(
+    tmp_path: Path, server: RedisServer, executor: str
+) -> None:
+    """When the store's server is gone, items fail with the cause, and the run ends at once."""
+    words = [*EXECUTORS[executor], *ENDLESS, *PROXY, '--load', '3', '--stream', 'memory']
+    words += ['--ps-host', server.host, '--ps-port', str(server.port)]
+    with Command(tmp_path, *words) as command:
+        command.until_measuring()
+        server.kill()
+        assert command.end(within_s=FAILED_S) == EXIT_RUN, command.errors
+        assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+        (row,) = command.rows
+        assert row['ended'] == 'failed'
+        assert 'the store did not take a payload' in row['reason']
+        assert int(row['failed']) > 0
+        failed = [item for item in command.items() if item['status'] == 'failed']
+        assert len(failed) == int(row['failed'])
+        assert all(item['error'] for item in failed)
+
+
+@pytest.mark.parametrize('delay_s', [0.0, 0.005, 0.05])
+async def test_a_redis_whose_start_is_cancelled_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay_s: float
+) -> None:
+    """An embedded Redis that is cancelled while it starts leaves no process and no directory."""
+    mark = secrets.token_hex(12)
+    monkeypatch.setenv(MARK, mark)
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+
+    async def start() -> None:
+        async with EmbeddedRedis():
+            await asyncio.sleep(END_S)
+
+    starting = asyncio.create_task(start())
+    await asyncio.sleep(delay_s)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert await asyncio.to_thread(none_left, lambda: processes(mark), within_s=GONE_S) == {}
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

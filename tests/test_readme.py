@@ -1,0 +1,65 @@
+"""README says what the code says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from streambench.config import OPTIONS
+from streambench.plan import make_plan
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def blocks(language: str) -> list[str]:
+    """Return README's code blocks of a language."""
+    return re.findall(rf'```{language}\n(.*?)```', README, flags=re.DOTALL)
+
+
+def test_tables_are_new() -> None:
+    """The tables of options, columns and bounds are those of the code."""
+    script = str(ROOT / 'scripts' / 'readme')
+    done = subprocess.run([sys.executable, script, '--check'], check=False, timeout=60)
+    assert done.returncode == 0, 'run scripts/readme'
+
+
+def test_no_placeholder_is_left() -> None:
+    """Every output in README was put there by somebody who ran it."""
+    assert not re.findall(r'@[A-Z0-9]+@', README)
+
+
+def test_toml_example_is_a_plan() -> None:
+    """The TOML of README can be run as it stands."""
+    data = tomllib.loads(blocks('toml')[0])
+    sweep = data.pop('sweep')
+    plan = make_plan(data, sweep=sweep)
+    assert len(plan.runs) == 8
+
+
+def test_library_example_runs() -> None:
+    """The library example prints an efficiency, a latency and a verdict."""
+    code = next(block for block in blocks('python') if 'asyncio.run' in block)
+    done = subprocess.run(
+        [sys.executable, '-W', 'error', '-c', code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    efficiency, sojourn, verdict = done.stdout.split()
+    assert 0.3 < float(efficiency) <= 1
+    assert 0.01 <= float(sojourn) < 1
+    assert verdict in ('valid', 'caution', 'invalid')
+
+
+def test_changelog_names_the_version() -> None:
+    """The changelog has an entry for the version that the package says it is."""
+    from streambench import __version__
+
+    assert f'## {__version__}' in (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+    assert OPTIONS
