@@ -9,16 +9,16 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from streambench.config import Config
-    from streambench.configure import configure
     from streambench.errors import StreamBenchError
     from streambench.plan import Plan, RunSpec, make_plan
     from streambench.session import RunResult, Session, open_session
+    from streambench.settings import configure
 
 __version__ = '0.1.0'
 
 _HOMES = {
     'Config': 'config',
-    'configure': 'configure',
+    'configure': 'settings',
     'StreamBenchError': 'errors',
     'Plan': 'plan',
     'RunSpec': 'plan',

@@ -38,7 +38,7 @@ def command(
 
     Args:
         words: The command.
-        remove: Directory to remove when the holder is gone.
+        remove: Directory to remove when the holder is gone or ends the command by SIGTERM.
         output: File that takes what the command prints; else it prints where this process does.
         same_group: Whether to stay in the caller's process group.
     """
@@ -97,7 +97,10 @@ def main(arguments: Sequence[str]) -> int:
         watch = None
     child = subprocess.Popen(arguments[split + 1 :], preexec_fn=_die_with_leash)
 
+    told: list[int] = []
+
     def forward(number: int, frame: FrameType | None) -> None:
+        told.append(number)
         child.send_signal(number)
 
     signal.signal(signal.SIGTERM, forward)
@@ -114,6 +117,9 @@ def main(arguments: Sequence[str]) -> int:
             time.sleep(POLL_S)
         else:
             select.select([watch, ended], [], [], None)
+    if directory and told:
+        # The holder may be killed before it comes to this itself.
+        shutil.rmtree(directory, ignore_errors=True)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 

@@ -70,11 +70,14 @@ def set_up(path: Path, *, file_level: str, terminal_level: str) -> None:
             structlog.processors.JSONRenderer(),
         )
     )
-    root.addHandler(
-        _handler(
-            logging.StreamHandler(sys.stderr),
-            terminal_level,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        )
+    terminal = _handler(
+        logging.StreamHandler(sys.stderr),
+        terminal_level,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
     )
+    # What a client complains about is told in a sentence of ours; the file has both.
+    terminal.addFilter(logging.Filter('streambench'))
+    root.addHandler(terminal)
+    # A full disk is told once, by the recorder, and not again for each event.
+    logging.raiseExceptions = False
     root.setLevel(min(LEVELS[file_level], LEVELS[terminal_level]))

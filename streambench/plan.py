@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import random
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from streambench.config import OPTIONS, TOUR_LOADS, Config
-from streambench.configure import configure, known_options, plan_values
+from streambench.config import CHOOSERS, OPTIONS, PROXY, TOUR_LOADS, Config
 from streambench.errors import ConfigError
 from streambench.options import PLAN, RUN
+from streambench.settings import configure, known_options, plan_values
 
 MIN_OUTSTANDING = 64
 OUTSTANDING_BYTES = 64_000_000
 START_S = 8.0
+MOST_RUNS = 100_000
 BETWEEN_RUNS_S = 0.5
 
 
@@ -95,6 +97,38 @@ class RunSpec:
             (config.task_count - 1) / config.rate_per_s + config.task_sleep,
             config.task_count * config.task_sleep / config.compute_workers,
         )
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of results.csv that say what was asked."""
+        config = self.config
+        connector = config.connector_plugin if config.stream_method == PROXY else None
+        return {
+            'executor': config.executor_plugin.class_name,
+            'connector': connector.class_name if connector else '',
+            'stream': config.stream,
+            'data_size_bytes': config.data_size_bytes,
+            'task_count': config.task_count,
+            'task_sleep': config.task_sleep,
+            'method': config.stream_method,
+            'workers': config.workers,
+            'run': self.run,
+            'point': self.point,
+            'repeat': self.repeat,
+            'executor_plugin': config.executor,
+            'connector_plugin': connector.name if connector else '',
+            'generator': config.generator,
+            'compute_workers': config.compute_workers,
+            'slots': config.slots if self.limited else None,
+            'load': config.offered_load,
+            'offered_rate_per_s': config.rate_per_s,
+            'closed_loop': config.closed_loop,
+            'max_outstanding': self.max_outstanding,
+            'max_in_flight': self.max_in_flight,
+            'queue_size': config.queue_size,
+            'queue_bytes': config.queue_bytes,
+            'verify': 'full' if config.verify_full else 'header',
+            'seed': self.seed,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,22 +205,21 @@ def make_plan(
     constant = {name: entry[0] for name, entry in axes.items() if len(entry) == 1}
     varying = {name: entry for name, entry in axes.items() if len(entry) > 1}
     proxied = 'proxy' in axes['stream_method']
+    _refuse_endless(axes)
     points = []
     for combination in itertools.product(*varying.values()):
-        point = constant | dict(zip(varying, combination, strict=True))
+        point = _own_options(constant | dict(zip(varying, combination, strict=True)), axes)
         points.append(_share_store(configure(**point), point, proxied=proxied))
     unique = list(dict.fromkeys(points))
     seed = points[0].seed
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    largest = {
-        session_key(point): max(
-            other.slots for other in unique if session_key(other) == session_key(point)
-        )
-        for point in unique
-    }
+    sharing: dict[tuple[Any, ...], list[int]] = {}
+    # Points of one loop stand together: a session lives in its own.
+    for number in sorted(range(len(unique)), key=lambda number: unique[number].loop != unique[0].loop):
+        sharing.setdefault(session_key(unique[number]), []).append(number)
+    largest = {key: max(unique[number].slots for number in same) for key, same in sharing.items()}
     ordered: list[tuple[int, int, Config]] = []
-    for key in largest:
-        numbers = [number for number, point in enumerate(unique) if session_key(point) == key]
+    for numbers in sharing.values():
         for repeat in range(points[0].repeat):
             block = list(numbers)
             if points[0].repeat > 1:
@@ -198,13 +231,55 @@ def make_plan(
             run=run,
             point=number,
             repeat=repeat,
-            seed=_seed(seed, sorted(plan_values(config).items(), key=str), repeat),
+            seed=_seed(seed, _measured(config), repeat),
             config=config,
             opened_slots=largest[session_key(config)],
         )
         for run, (repeat, number, config) in enumerate(ordered)
     )
     return Plan(runs=runs, seed=seed, values=_recorded(axes, unique, seed))
+
+
+def _refuse_endless(axes: Mapping[str, list[Any]]) -> None:
+    """Raise ConfigError for more runs than anybody waits for."""
+    repeats = max(axes.get('repeat', [1]))
+    runs = repeats * math.prod(map(len, axes.values()))
+    if runs > MOST_RUNS:
+        raise ConfigError(
+            f'--repeat {repeats} and the axes make {runs} runs: a plan has at most {MOST_RUNS}, make '
+            'several of it.'
+        )
+
+
+def _own_options(point: dict[str, Any], axes: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Return a point without the options of plugins that only its neighbours choose.
+
+    Where the plugin itself is an axis, an option of one of its values says nothing about the others.
+    """
+    varying = {chooser for chooser in CHOOSERS if len(axes.get(chooser, ())) > 1}
+    if not varying:
+        return point
+    kept = {}
+    known = known_options(others=True)
+    for name, value in point.items():
+        takers = known[name][1] if name in known else ()
+        here = {f'{kind} {point.get(key, OPTIONS[key].default)}' for key, kind in CHOOSERS.items()}
+        others = {f'{CHOOSERS[key]} {plugin}' for key in varying for plugin in axes[key]}
+        if not takers or here & set(takers) or not others & set(takers):
+            kept[name] = value
+    return kept
+
+
+def _measured(config: Config) -> list[tuple[str, Any]]:
+    """Return what a run's seed depends on: not where its results go, nor what it is seeded with."""
+    values = plan_values(config)
+    return sorted(
+        (name, value) for name, value in values.items() if name not in OPTIONS or _counts(name)
+    )
+
+
+def _counts(name: str) -> bool:
+    return OPTIONS[name].scope != PLAN
 
 
 def _share_store(config: Config, point: Mapping[str, Any], *, proxied: bool) -> Config:

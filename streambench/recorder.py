@@ -15,6 +15,7 @@ import time
 import typing
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
@@ -145,7 +146,8 @@ class Recorder:
         self.rows: list[RunRow] = []
 
     async def __aenter__(self) -> Self:
-        """Return the recorder."""
+        """Return the recorder; it may be entered again, on another loop."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='recorder')
         return self
 
     async def __aexit__(
@@ -263,9 +265,14 @@ class Recorder:
 
     def _write(self, name: str, content: str) -> None:
         unsealed = self.directory / f'{name}.tmp'
-        with open(unsealed, 'w', encoding='utf-8', opener=_private) as file:
-            file.write(content)
-        unsealed.rename(self.directory / name)
+        try:
+            with open(unsealed, 'w', encoding='utf-8', opener=_private) as file:
+                file.write(content)
+            unsealed.rename(self.directory / name)
+        except OSError as error:
+            with suppress(OSError):
+                unsealed.unlink(missing_ok=True)
+            raise self._translated(error) from error
 
 
 def _private(path: str, flags: int) -> int:

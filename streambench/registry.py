@@ -65,8 +65,7 @@ def load(kind: str, name: str) -> Any:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f'did you mean {near[0]}? ' if near else ''
         raise UnknownPluginError(
-            f'unknown {kind} {name!r}: {hint}There are {", ".join(known)}; '
-            '`streambench list` shows them.'
+            f'unknown {kind} {name!r}: {hint}`streambench list` shows {", ".join(known)}.'
         )
     module, _, attribute = path.partition(':')
     try:

@@ -5,42 +5,16 @@ Figures are rounded here and nowhere below.
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from streambench.plan import Plan, RunSpec
+from streambench.config import Config
+from streambench.plan import Plan
 from streambench.records import RunRow
-from streambench.session import Progress
+from streambench.settings import plan_values
 from streambench.verdict import CAUTION, INVALID, VALID
-
-PIPE_INTERVAL_S = 5.0
-RATE_S = 0.1
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a size as people write it: 100 kB, 1 MB."""
-    for unit, factor in (('GB', 10**9), ('MB', 10**6), ('kB', 10**3)):
-        if size_bytes >= factor:
-            return f'{size_bytes / factor:g} {unit}'
-    return f'{size_bytes} B'
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Return a duration with three figures, in ms below a second."""
-    if seconds is None:
-        return '–'
-    return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1e3:.3g} ms'
-
-
-def workers_text(row: RunSpec) -> str:
-    """Return how the workers are divided."""
-    config = row.config
-    if config.workers == 1:
-        return '1 worker, which computes (the generator needs none on the loop)'
-    return f'{config.workers} workers = 1 generator + {config.compute_workers} compute'
+from streambench.wording import seconds_text, size_text, workers_text
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -56,76 +30,59 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-class ProgressLine:
-    """Say what is being done: a line that moves in a terminal, a line per interval elsewhere.
-
-    Args:
-        stream: Where to.
-        runs: Runs of the plan.
-    """
-
-    def __init__(self, stream: TextIO, *, runs: int) -> None:
-        self._stream = stream
-        self._runs = runs
-        self._moving = stream.isatty()
-        self._said_at = -PIPE_INTERVAL_S
-        self._begun_at = time.monotonic()
-        self._doing = ''
-
-    def __call__(self, progress: Progress) -> None:
-        """Take where the session stands."""
-        now = time.monotonic()
-        key = f'{progress.doing} {progress.run.run if progress.run else ""}'
-        wait = RATE_S if self._moving else PIPE_INTERVAL_S
-        # In a pipe every run is worth one line, its warm-up isn't.
-        fresh = key != self._doing and (self._moving or progress.doing != 'warm-up')
-        if not fresh and now - self._said_at < wait:
-            return
-        self._doing, self._said_at = key, now
-        text = f'[{now - self._begun_at:4.0f} s] {self._text(progress)}'
-        if self._moving:
-            width = shutil.get_terminal_size().columns - 1
-            self._stream.write('\r\x1b[K' + text[:width])
-        else:
-            self._stream.write(text + '\n')
-        self._stream.flush()
-
-    def say(self, text: str) -> None:
-        """Say a line that stays."""
-        self.clear()
-        self._stream.write(text + '\n')
-        self._stream.flush()
-
-    def _text(self, progress: Progress) -> str:
-        run = progress.run
-        if run is None:
-            return progress.doing
-        config = run.config
-        pace = 'rate max' if config.closed_loop else f'load {config.offered_load:.3g}'
-        where = (
-            f'run {run.run + 1} of {self._runs}: {config.stream_method} '
-            f'{size_text(config.data_size_bytes)} at {pace}'
-        )
-        if progress.doing != 'measuring':
-            return f'{where}, {progress.doing}'
-        return f'{where}, {progress.completed} of {progress.total} items'
-
-    def clear(self) -> None:
-        """Remove the moving line."""
-        if self._moving:
-            self._stream.write('\r\x1b[K')
-            self._stream.flush()
-
-
 def runs_text(plan: Plan) -> str:
     """Return how many runs there are and how long they should take."""
     expected = plan.expected_s
     time_text = 'as fast as it can' if expected is None else f'about {expected:.0f} s'
-    return f'{len(plan.runs)} runs, {time_text}, on {plan.first.stream} and {plan.first.executor}'
+    return f'{_counted(len(plan.runs), "run")}, {time_text}, on {_servers_text(plan)}'
+
+
+def _counted(number: int, thing: str) -> str:
+    return f'{number} {thing}' if number == 1 else f'{number} {thing}s'
+
+
+# Options that have a column of their own in the tables below.
+SHOWN = {
+    *('stream_method', 'data_size_bytes', 'workers', 'task_count', 'task_sleep', 'load', 'rate'),
+    *('max_outstanding', 'max_in_flight'),
+}
+
+
+def swept(plan: Plan) -> tuple[str, ...]:
+    """Return the axes of a plan that have no column of their own."""
+    return tuple(name for name in plan.values.get('sweep', {}) if name not in SHOWN)
+
+
+def axis_texts(config: Config, names: Iterable[str]) -> tuple[str, ...]:
+    """Return a point's values of some options; a dash where its plugins don't have one."""
+    values = plan_values(config)
+    return tuple(_value_text(values.get(name)) for name in names)
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return '–'
+    if isinstance(value, tuple):
+        return ' '.join(f'{key}={item}' for key, item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _servers_text(plan: Plan) -> str:
+    """Return brokers and executors of a plan, each once."""
+    brokers = [
+        f'embedded {config.stream}' if config.broker_plugin.needs_redis_server else config.stream
+        for config in (run.config for run in plan.runs)
+    ]
+    executors = [
+        f'{config.executor} {getattr(config.executor_plugin, "parsl_executor", "")}'.strip()
+        for config in (run.config for run in plan.runs)
+    ]
+    return f'{", ".join(dict.fromkeys(brokers))} → {", ".join(dict.fromkeys(executors))}'
 
 
 def plan_text(plan: Plan) -> str:
     """Return the resolved plan, for `--dry-run`."""
+    names = swept(plan)
     rows = []
     for run in plan.runs:
         config = run.config
@@ -133,6 +90,7 @@ def plan_text(plan: Plan) -> str:
             (
                 str(run.run + 1),
                 config.stream_method,
+                *axis_texts(config, names),
                 size_text(config.data_size_bytes),
                 str(config.workers),
                 str(config.task_count),
@@ -147,6 +105,7 @@ def plan_text(plan: Plan) -> str:
     head = (
         'run',
         'method',
+        *names,
         'size',
         'workers',
         'items',
@@ -157,10 +116,11 @@ def plan_text(plan: Plan) -> str:
         'in flight',
         'seconds',
     )
-    first = plan.runs[0]
+    sessions = len(plan.sessions())
+    workers = dict.fromkeys(workers_text(run) for run in plan.runs)
     lines = [
-        f'{len(plan.runs)} runs in {len(plan.sessions())} session(s), seed {plan.seed}: '
-        f'{first.config.stream} → {first.config.executor}, {workers_text(first)}',
+        f'{_counted(len(plan.runs), "run")} in {_counted(sessions, "session")}, seed {plan.seed}: '
+        f'{_servers_text(plan)}, {"; ".join(workers)}',
         '',
         table(head, rows),
         '',
@@ -197,7 +157,9 @@ def _point_key(row: RunRow) -> tuple[Any, ...]:
     return (row.point,)
 
 
-def _merged(rows: Sequence[RunRow]) -> list[tuple[list[RunRow], list[RunRow]]]:
+def _merged(
+    rows: Sequence[RunRow], axes: Mapping[int, tuple[str, ...]]
+) -> list[tuple[list[RunRow], list[RunRow]]]:
     """Return pairs (for efficiency, for latency) of the runs that make one line of the table.
 
     Latency at load 1 describes the length of the run, so where a point was measured at two loads
@@ -219,6 +181,7 @@ def _merged(rows: Sequence[RunRow]) -> list[tuple[list[RunRow], list[RunRow]]]:
             row.executor_plugin,
             row.connector_plugin,
             row.closed_loop,
+            axes.get(row.point, ()),
         )
         lines.setdefault(place, []).append(group)
     loads = sorted({row.load for row in rows if row.load is not None})
@@ -233,9 +196,16 @@ def _merged(rows: Sequence[RunRow]) -> list[tuple[list[RunRow], list[RunRow]]]:
     return [(group, group) for group in groups.values()]
 
 
-def results_text(rows: Sequence[RunRow]) -> str:
-    """Return the table of results: a line per point, medians over repetitions."""
-    pairs = _merged(rows)
+def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
+    """Return the table of results: a line per point, medians over repetitions.
+
+    Args:
+        rows: The runs.
+        plan: Where they come from, for axes that are no columns of theirs.
+    """
+    names = swept(plan) if plan is not None else ()
+    axes = {run.point: axis_texts(run.config, names) for run in plan.runs} if plan is not None else {}
+    pairs = _merged(rows, axes)
     merged = any(high is not low for high, low in pairs)
     workers = len({row.workers for row in rows}) > 1
     loads = not merged and len({row.load for row in rows}) > 1
@@ -250,6 +220,7 @@ def results_text(rows: Sequence[RunRow]) -> str:
         lines.append(
             (
                 row.method,
+                *axes.get(row.point, ()),
                 size_text(row.data_size_bytes),
                 *([str(row.workers)] if workers else []),
                 *(['–' if row.load is None else f'{row.load:.3g}'] if loads else []),
@@ -264,6 +235,7 @@ def results_text(rows: Sequence[RunRow]) -> str:
         )
     head = (
         'method',
+        *names,
         'size',
         *(['workers'] if workers else []),
         *(['load'] if loads else []),
@@ -320,7 +292,13 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
 
 
 def screen(
-    rows: Sequence[RunRow], *, head: str, directory: str, again: str, say: Callable[[str], None]
+    rows: Sequence[RunRow],
+    *,
+    head: str,
+    directory: str,
+    again: str,
+    say: Callable[[str], None],
+    plan: Plan | None = None,
 ) -> None:
     """Say the results: table, verdict, where the files are, and how to repeat.
 
@@ -330,11 +308,12 @@ def screen(
         directory: The run directory.
         again: Command that repeats the plan.
         say: Takes each line.
+        plan: Where the runs come from, for axes that are no columns of theirs.
     """
     say(head)
     say('')
     if rows:
-        say(results_text(rows))
+        say(results_text(rows, plan))
         say('')
         for note in notes_text(rows):
             say(note)

@@ -96,9 +96,14 @@ class Run:
             first = _first(error)
             if first is None:
                 raise
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                # A task group that holds an error too lets its cancellation go (Python 3.11, 3.12).
+                self._ended = INTERRUPTED
+                raise asyncio.CancelledError from None
             self.error = first
             self._ended = STALLED if isinstance(first, StallError) else ENDED_BY_FAILURE
-            self._log.warning('run.ended_early', reason=str(first))
+            self._log.info('run.ended_early', reason=str(first))
             if isinstance(first, ExecutorError):
                 raise first from None
         else:
@@ -244,7 +249,8 @@ class Run:
             except StreamBenchError as error:
                 self.error = self.error or error
                 self._ended = ENDED_BY_FAILURE
-        reason = str(self.error) if self.error else ''
+        # A run that came to its end may have failed tasks: the first says why.
+        reason = str(self.error) if self.error else ledger.task_error
         await session.recorder.seal()
         row = self._row(reason)
         row |= await asyncio.to_thread(
@@ -278,49 +284,26 @@ class Run:
 
     def _row(self, reason: str) -> dict[str, Any]:
         """Return the columns of the row that don't need the items."""
-        config, session, spec = self._config, self._session, self._spec
-        connector = config.connector_plugin if config.stream_method == PROXY else None
-        production = self._production
+        session, production, dispatcher = self._session, self._production, self._dispatcher
         floor_ns = production.floor_ns if production else 0
-        return self._measured.counts() | {
-            'executor': config.executor_plugin.class_name,
-            'connector': connector.class_name if connector else '',
-            'stream': config.stream,
-            'data_size_bytes': config.data_size_bytes,
-            'task_count': config.task_count,
-            'task_sleep': config.task_sleep,
-            'method': config.stream_method,
-            'workers': config.workers,
-            'start_submit_tasks_timestamp': self._epoch_s(self._measured.first_intended_ns),
-            'end_tasks_done_timestamp': self._epoch_s(self._measured.last_complete_ns),
-            'run': spec.run,
-            'point': spec.point,
-            'repeat': spec.repeat,
-            'executor_plugin': config.executor,
-            'connector_plugin': connector.name if connector else '',
-            'generator': config.generator,
-            'compute_workers': config.compute_workers,
-            'workers_proven': self._proven or None,
-            'slots': config.slots if spec.limited else None,
-            'load': config.offered_load,
-            'offered_rate_per_s': config.rate_per_s,
-            'closed_loop': config.closed_loop,
-            'max_outstanding': spec.max_outstanding,
-            'max_in_flight': spec.max_in_flight,
-            'queue_size': config.queue_size,
-            'queue_bytes': config.queue_bytes,
-            'verify': 'full' if config.verify_full else 'header',
-            'loop': _loop_name(),
-            'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
-            'seed': spec.seed,
-            'redis_shared': session.redis_shared,
-            'ended': self._ended or INTERRUPTED,
-            'reason': reason,
-            'foreign': self._dispatcher.foreign if self._dispatcher else 0,
-            'reconnects': (self._subscriber.reconnects if self._subscriber else 0)
-            + (production.reconnects if production else 0),
-            'backpressure_s': self._dispatcher.backpressure_s if self._dispatcher else 0.0,
-        }
+        return (
+            self._measured.counts()
+            | self._spec.columns()
+            | {
+                'start_submit_tasks_timestamp': self._epoch_s(self._measured.first_intended_ns),
+                'end_tasks_done_timestamp': self._epoch_s(self._measured.last_complete_ns),
+                'workers_proven': self._proven or None,
+                'loop': _loop_name(),
+                'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
+                'redis_shared': session.redis_shared,
+                'ended': self._ended or INTERRUPTED,
+                'reason': reason,
+                'foreign': dispatcher.foreign if dispatcher else 0,
+                'reconnects': (self._subscriber.reconnects if self._subscriber else 0)
+                + (production.reconnects if production else 0),
+                'backpressure_s': dispatcher.backpressure_s if dispatcher else 0.0,
+            }
+        )
 
 
 def _loop_name() -> str:

@@ -217,21 +217,23 @@ async def open_session(
             recorder = await stack.enter_async_context(Recorder(Path(directory)))
         servers: list[str] = []
 
-        async def embedded(plugin: Any) -> Any:
-            report(Progress(doing='starting an embedded Redis'))
-            server = await stack.enter_async_context(EmbeddedRedis())
-            servers.append(f'embedded Redis {server.version}')
-            log.info('server.started', plugin=plugin.name, version=server.version)
-            return plugin.at(server.host, server.port, server.password)
+        async def served(plugin: Any) -> Any:
+            """Return a plugin with the server that it needs, and note what it runs on."""
+            if plugin.needs_redis_server:
+                report(Progress(doing='starting an embedded Redis'))
+                server = await stack.enter_async_context(EmbeddedRedis())
+                servers.append(f'embedded Redis {server.version}')
+                log.info('server.started', plugin=plugin.name, version=server.version)
+                return plugin.at(server.host, server.port, server.password)
+            address = plugin.address()
+            servers.append(f'{plugin.name} {address[0]}:{address[1]}' if address else plugin.name)
+            return plugin
 
-        broker = config.broker_plugin
-        if broker.needs_redis_server:
-            broker = await embedded(broker)
+        broker = await served(config.broker_plugin)
         connector = config.connector_plugin
         store: OpenStore | None = None
         if connector is not None:
-            if connector.needs_redis_server:
-                connector = await embedded(connector)
+            connector = await served(connector)
             store = await stack.enter_async_context(connector.open(name))
         # The broker is tried before workers are started: that is the dearer wait.
         async with broker.open_subscriber(f'{config.stream_topic}-{name}'):

@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 from streambench.errors import ConfigError
 
+_FORM = 'must hold a URL like redis://:password@host:6379'
+
 
 def read_url(path: str, *, flag: str) -> dict[str, Any]:
     """Return host, port, db, username and password of the redis:// URL in a file.
@@ -31,7 +33,7 @@ def read_url(path: str, *, flag: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f'{flag}: {path!r} can not be read: {error.strerror}.') from None
     except ValueError:
-        raise ConfigError(f'{flag}: {path!r} holds a URL that can not be read.') from None
+        raise ConfigError(f'{flag}: {path!r} {_FORM}.') from None
     if url.scheme != 'redis' or not url.hostname:
-        raise ConfigError(f'{flag}: {path!r} must hold a URL like redis://:password@host:6379.')
+        raise ConfigError(f'{flag}: {path!r} {_FORM}.')
     return {key: value for key, value in found.items() if value}

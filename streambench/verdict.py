@@ -72,10 +72,11 @@ def judge(row: Mapping[str, Any], *, asked_workers: int, limited: bool) -> tuple
             f'integrity: {row["resolved_in_dispatcher"]} proxies were resolved by the dispatcher'
         )
     if row['ended'] != COMPLETE:
-        invalid.append(f'{row["ended"]}: {row["reason"]}')
+        invalid.append(f'{row["ended"]}: {row["reason"]}' if row['reason'] else row['ended'])
     if row['failed'] or row['publish_failed']:
+        why = f': {row["reason"]}' if row['ended'] == COMPLETE and row['reason'] else ''
         invalid.append(
-            f'{row["failed"]} tasks failed, {row["publish_failed"]} items were not published'
+            f'{row["failed"]} tasks failed, {row["publish_failed"]} items were not published{why}'
         )
     proven = row['workers_proven']
     if proven is not None and proven < asked_workers and not limited:

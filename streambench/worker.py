@@ -164,9 +164,7 @@ def run_task(task: Task) -> Outcome:
             resolved_ns = now_ns()
         else:
             data = memoryview(frame)[HEADER_BYTES:]
-        fault = faults(
-            data, sequence=sequence, size_bytes=size_bytes, checksum=checksum, full=full
-        )
+        fault = faults(data, sequence=sequence, size_bytes=size_bytes, checksum=checksum, full=full)
         verified_ns = now_ns()
         pause(sleep_s - (verified_ns - resolved_ns) / NS_PER_S, session=session)
     except Exception as failure:

@@ -168,6 +168,34 @@ def test_a_remote_generator_settles_at_its_end() -> None:
     }
 
 
+def test_what_comes_after_a_remote_generator_ended_is_in_order() -> None:
+    """Items on their way when the generator's result arrives are neither missing nor reordered."""
+    rows: list[ItemRow] = []
+    account = ledger(rows, expected=3, remote=True)
+    assert account.received_item(message(0), 400) is not None
+    account.settle_remote(sent=3, failed=[], first_intended_ns=100, interval_ns=1, size_bytes=10)
+    for sequence in (1, 2):
+        item = account.received_item(message(sequence), 400)
+        assert item is not None
+        assert (item.send_ns, item.reordered) == (200, False)
+    assert (account.received, account.reordered, account.duplicated, account.lost) == (3, 0, 0, 0)
+
+
+def test_a_remote_generator_s_items_in_a_gap_are_lost() -> None:
+    """After a connection made anew nobody waits for what is older than what came."""
+    rows: list[ItemRow] = []
+    account = ledger(rows, expected=5, remote=True)
+    assert account.received_item(message(0), 400) is not None
+    account.gap()
+    assert account.received_item(message(3), 400) is not None
+    account.settle_remote(sent=5, failed=[], first_intended_ns=100, interval_ns=1, size_bytes=10)
+    assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2]
+    account.gap()
+    assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2, 4]
+    assert account.received_item(message(4), 400) is None
+    assert (account.lost, account.duplicated, account.sent) == (3, 1, 5)
+
+
 def test_memory_is_bounded_by_what_is_under_way() -> None:
     """A long run in order leaves nothing behind in the account."""
     account = ledger([], expected=20_000)

@@ -1,4 +1,4 @@
-"""How a run ends when it doesn't end by itself: signals to the real command, and servers that go away."""
+"""How a run ends that does not end by itself: by signals, and by servers that go away."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +21,12 @@ from typing import Any, Self
 import pyarrow.parquet
 import pytest
 
-from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_RUN
+from streambench.brokers.base import Subscriber
+from streambench.brokers.memory import MemoryBroker
+from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_RUN, BrokerError
 from streambench.servers.redis import EmbeddedRedis
+from streambench.session import open_session
+from streambench.settings import configure
 from tests.living import none_left, processes, until
 from tests.redis_server import RedisServer
 
@@ -186,11 +191,14 @@ def test_a_killed_run_leaves_nothing(tmp_path: Path, executor: str) -> None:
         assert {item['status'] for item in measured} == {'completed'}
 
 
+@pytest.mark.parametrize('stage', ['an embedded Redis', 'with 2 workers'])
 @pytest.mark.parametrize('executor', EXECUTORS)
-def test_a_run_interrupted_at_its_start_leaves_nothing(tmp_path: Path, executor: str) -> None:
+def test_a_run_interrupted_at_its_start_leaves_nothing(
+    tmp_path: Path, executor: str, stage: str
+) -> None:
     """A signal while servers and workers are starting ends the command all the same."""
     with Command(tmp_path, *EXECUTORS[executor], *ENDLESS, *PROXY) as command:
-        assert until(lambda: ' starting ' in command.errors, within_s=START_S)
+        assert until(lambda: re.search(f' starting .*{stage}', command.errors), within_s=START_S)
         command.process.send_signal(signal.SIGTERM)
         assert command.end() == EXIT_INTERRUPTED, command.errors
         assert command.left() == []
@@ -272,6 +280,40 @@ def test_a_store_that_is_killed_fails_the_run(
         failed = [item for item in command.items() if item['status'] == 'failed']
         assert len(failed) == int(row['failed'])
         assert all(item['error'] for item in failed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoingBroker(MemoryBroker):
+    """A broker that goes away at the moment in which its run is cancelled."""
+
+    @asynccontextmanager
+    async def open_subscriber(self, topic: str) -> AsyncIterator[Subscriber]:
+        """Open a receiving end that answers its cancellation by an error."""
+        async with super().open_subscriber(topic) as subscriber:
+            receive = subscriber.receive
+
+            async def failing() -> bytes:
+                try:
+                    return await receive()
+                except asyncio.CancelledError:
+                    raise BrokerError('the broker went away.') from None
+
+            subscriber.receive = failing  # type: ignore[method-assign]
+            yield subscriber
+
+
+async def test_a_cancellation_is_stronger_than_an_error(tmp_path: Path) -> None:
+    """A run that is cancelled while something fails is interrupted: no other run follows it."""
+    given = configure(executor='thread', stream='memory', task_count=1000, task_sleep=0.02)
+    config = replace(given, broker_plugin=GoingBroker())
+    async with open_session(config, directory=tmp_path) as session:
+        running = asyncio.create_task(session.run())
+        await asyncio.sleep(1.0)
+        running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled()
+        (row,) = session.recorder.rows
+    assert (row.ended, row.verdict) == ('interrupted', 'invalid')
 
 
 @pytest.mark.parametrize('delay_s', [0.0, 0.005, 0.05])

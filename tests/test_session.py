@@ -17,8 +17,8 @@ import pytest
 from streambench import Config, RunSpec, open_session
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher, Subscriber
 from streambench.brokers.memory import MemoryBroker
-from streambench.configure import configure
 from streambench.message import HEADER_BYTES
+from streambench.settings import configure
 from streambench.verdict import exit_codes
 
 

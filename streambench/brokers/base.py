@@ -6,13 +6,14 @@ describe. Frames go in as pieces and come out as bytes; nothing here knows what 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import Protocol
 
 from streambench.errors import BrokerError, ConfigError
+from streambench.plugin import ServedPlugin
 
 RECONNECT_S = 5.0
 
@@ -65,35 +66,8 @@ class Subscriber(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrokerPlugin(ABC):
-    """Settings of a broker, able to open what they describe.
-
-    Attributes:
-        name: Registry name.
-        summary: One sentence for `streambench list`.
-        packages: Modules that must be importable.
-        install: What to install if they aren't.
-        in_process: Whether it ends at the border of this process.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()
-    install: ClassVar[str] = ''
-    in_process: ClassVar[bool] = False
-
-    @property
-    def needs_redis_server(self) -> bool:
-        """Whether no address was given and an embedded Redis is to be started."""
-        return False
-
-    def at(self, host: str, port: int, password: str) -> Self:
-        """Return these settings for a server that was started for them."""
-        raise BrokerError(f'the {self.name} broker has no embedded server')
-
-    def address(self) -> tuple[str, int] | None:
-        """Return where the broker's server is, or None if it has none."""
-        return None
+class BrokerPlugin(ServedPlugin):
+    """Settings of a broker, able to open the ends of a topic."""
 
     @abstractmethod
     def open_publisher(self, topic: str) -> AbstractAsyncContextManager[Publisher]:

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from streambench.brokers.base import RECONNECT_S, BrokerPlugin, Publisher, Subscriber, split_address
 from streambench.errors import BrokerError, ConfigError
-from streambench.options import assignments, option, text
+from streambench.kinds import address, assignments, text
+from streambench.options import option
 
 REQUEST_S = 30.0
 MESSAGE_BYTES = 64 << 20
@@ -46,7 +47,7 @@ class KafkaBroker(BrokerPlugin):
 
     stream_servers: str | None = option(
         'Address of the broker (Redis: embedded if absent).',
-        text('HOST:PORT'),
+        address(several=True),
         group='broker',
         required=True,
     )

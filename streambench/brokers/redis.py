@@ -7,19 +7,32 @@ word; here a connection is made anew in the open, and counted.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from streambench.brokers.base import RECONNECT_S, BrokerPlugin, Publisher, Subscriber, split_address
 from streambench.errors import BrokerError, ConfigError
-from streambench.options import assignments, option, text
+from streambench.kinds import Kind, address, assignments, count, seconds, size, switch, text
+from streambench.options import option
 from streambench.url_file import read_url
 
 if TYPE_CHECKING:
     from redis.asyncio import Connection
 
 READ_BYTES = 1 << 20
+LIMIT = 'proto-max-bulk-len'
+
+# Settings of redis-py's Connection that may be given; the others would undo what is done here.
+CLIENT_OPTIONS: dict[str, Kind] = {
+    'socket_timeout': seconds(above=True),
+    'socket_connect_timeout': seconds(above=True),
+    'socket_read_size': size(minimum=1),
+    'socket_keepalive': switch(),
+    'client_name': text(),
+    'username': text(),
+    'db': count(minimum=0, maximum=10**6),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +45,7 @@ class RedisBroker(BrokerPlugin):
     install: ClassVar[str] = "pip install 'redis[hiredis]'"
 
     stream_servers: str | None = option(
-        'Address of the broker (Redis: embedded if absent).', text('HOST:PORT'), group='broker'
+        'Address of the broker (Redis: embedded if absent).', address(), group='broker'
     )
     stream_url_file: str | None = option(
         'File with a redis:// URL, so that its password is not on the command line.',
@@ -51,6 +64,12 @@ class RedisBroker(BrokerPlugin):
         group='broker',
         secret=True,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse two addresses, and settings that the client doesn't have."""
+        if self.stream_servers is not None and self.stream_url_file is not None:
+            raise ConfigError('give --stream-servers or --stream-url-file, not both.')
+        self._client_options()
 
     @property
     def needs_redis_server(self) -> bool:
@@ -79,23 +98,21 @@ class RedisBroker(BrokerPlugin):
         return {'host': 'localhost', 'port': 6379} | settings | self._client_options()
 
     def _client_options(self) -> dict[str, Any]:
-        import inspect
+        import difflib
 
-        from redis.asyncio.connection import AbstractConnection, Connection
-
-        known = {
-            name: parameter.default
-            for kind in (AbstractConnection, Connection)
-            for name, parameter in inspect.signature(kind.__init__).parameters.items()
-        }
         result: dict[str, Any] = {}
         for key, value in self.stream_option:
-            if key not in known or key in ('self', 'kwargs', 'password', 'parser_class'):
+            if key not in CLIENT_OPTIONS:
+                near = difflib.get_close_matches(key, CLIENT_OPTIONS, n=1)
                 raise ConfigError(
-                    f'--stream-option: {key!r} is no setting of the redis client; there are '
-                    f'socket_timeout, socket_connect_timeout, socket_read_size, username, db.'
+                    f'--stream-option: {key!r} is no setting of the redis client that can be given; '
+                    f'{"did you mean " + near[0] + "?" if near else "there are"} '
+                    f'{"" if near else ", ".join(CLIENT_OPTIONS) + "."}'.rstrip()
                 )
-            result[key] = _converted(value)
+            try:
+                result[key] = CLIENT_OPTIONS[key].parse(value)
+            except ValueError as error:
+                raise ConfigError(f'--stream-option: {key}={value} {error}.') from None
         return result
 
     async def _connect(self) -> Connection:
@@ -123,9 +140,11 @@ class RedisBroker(BrokerPlugin):
         except (RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, AuthenticationError) or 'NOAUTH' in str(error):
+                given = settings.get('password') is not None
+                why = f'refuses the given password ({error})' if given else 'asks for a password'
                 raise BrokerError(
-                    f'Redis at {where} refuses the connection ({error}): set '
-                    '$STREAMBENCH_STREAM_PASSWORD or give --stream-url-file.'
+                    f'Redis at {where} {why}: set $STREAMBENCH_STREAM_PASSWORD or give '
+                    '--stream-url-file.'
                 ) from None
             raise BrokerError(
                 f'no Redis server answers at {where} ({error}): start one there, or leave out '
@@ -135,6 +154,18 @@ class RedisBroker(BrokerPlugin):
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    async def _limit(self, connection: Connection) -> int | None:
+        """Return the longest message that the server takes, or None if it doesn't tell."""
+        from redis.exceptions import RedisError
+
+        try:
+            await connection.send_command('CONFIG', 'GET', LIMIT)
+            answer = await connection.read_response()
+            return int(answer[1])
+        except (RedisError, OSError, IndexError, ValueError):
+            # A user without the right to ask is no reason to stop; a lost connection is noticed anyway.
+            return None
 
     async def _connect_again(self) -> Connection:
         """Connect to a server that went away, for as long as a restart takes."""
@@ -154,7 +185,10 @@ class RedisBroker(BrokerPlugin):
         """Open the sending end of a topic."""
         from streambench.brokers.redis_client import RedisPublisher
 
-        publisher = RedisPublisher(await self._connect(), self._connect_again, topic)
+        connection = await self._connect()
+        publisher = RedisPublisher(
+            connection, self._connect_again, topic, limit=await self._limit(connection)
+        )
         try:
             yield publisher
         finally:
@@ -171,13 +205,3 @@ class RedisBroker(BrokerPlugin):
             yield subscriber
         finally:
             await subscriber.close()
-
-
-def _converted(value: str) -> int | float | str | None:
-    """Return a client setting in the type that its text looks like."""
-    if value.lower() == 'none':
-        return None
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(value)
-    return value

@@ -24,10 +24,16 @@ class RedisPublisher:
     """PUBLISH commands written one after the other, their answers read by a task."""
 
     def __init__(
-        self, connection: Connection, connect: Callable[[], Awaitable[Connection]], topic: str
+        self,
+        connection: Connection,
+        connect: Callable[[], Awaitable[Connection]],
+        topic: str,
+        *,
+        limit: int | None = None,
     ) -> None:
         self.reconnects = 0
         self._connect = connect
+        self._limit = limit
         name = topic.encode()
         self._head = b'*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n' % (len(name), name)
         self._unwritten: list[bytes] = []
@@ -54,6 +60,12 @@ class RedisPublisher:
             self._start(await self._connect())
             self.reconnects += 1
         length = sum(map(len, parts))
+        if self._limit is not None and length > self._limit:
+            # The server would cut the connection off, often before it has said why.
+            raise BrokerError(
+                f'a message of {length} bytes is above the limit of Redis, {self._limit}: raise the '
+                "server's setting proto-max-bulk-len, or lower --data-size-bytes."
+            )
         self._waiting.append(acked)
         self._unwritten += (
             b'%b$%d\r\n' % (self._head, length),

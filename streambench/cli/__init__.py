@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from streambench.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUN, StreamBenchError
+from streambench.cli.terminal import complain, flush, prepare, say
+from streambench.errors import EXIT_INTERRUPTED, EXIT_OK, StreamBenchError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,32 +20,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after the program's name; those of the process if absent.
     """
+    try:
+        prepare()
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    except StreamBenchError as error:
+        complain(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        complain('interrupted.')
+        code = EXIT_INTERRUPTED
+    except SystemExit as end:
+        # argparse ends so after --help and --version.
+        code = EXIT_OK if end.code is None else int(end.code)
+    except BrokenPipeError:
+        code = EXIT_OK
+    try:
+        flush()
+    except StreamBenchError as error:
+        complain(str(error))
+        code = code or error.exit_code
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     from streambench.cli.arguments import parse, parser, plan_of
 
-    try:
-        namespace = parse(sys.argv[1:] if arguments is None else arguments)
-        if namespace.command is None:
-            parser(others=False).print_help()
-        elif namespace.command == 'list':
-            from streambench.catalogue import catalogue_text
+    namespace = parse(arguments)
+    if namespace.command is None:
+        say(parser(others=False).format_help())
+    elif namespace.command == 'list':
+        from streambench.catalogue import catalogue_text
 
-            print(catalogue_text())
-        else:
-            plan = plan_of(namespace, os.environ)
-            if not namespace.dry_run:
-                from streambench.cli.measure import measure
+        say(catalogue_text())
+    else:
+        plan = plan_of(namespace, os.environ)
+        if not namespace.dry_run:
+            from streambench.cli.measure import measure
 
-                return measure(plan)
-            from streambench.report import plan_text
+            return measure(plan)
+        from streambench.report import plan_text
 
-            print(plan_text(plan))
-    except StreamBenchError as error:
-        print(f'streambench: {error}', file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output is gone; Python must not complain about that when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_RUN
+        say(plan_text(plan))
     return EXIT_OK

@@ -7,14 +7,17 @@ them and imports no broker's client.
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from streambench import __version__
+from streambench import __version__, registry
 from streambench.config import CHOOSERS, OPTIONS
-from streambench.configure import known_options, plugin_options, read_toml
 from streambench.errors import ConfigError
+from streambench.kinds import PASSWORD_REMEDY
 from streambench.options import Option
+from streambench.settings import known_options, plugin_options, read_toml
 
 if TYPE_CHECKING:
     from streambench.plan import Plan
@@ -31,6 +34,11 @@ GROUPS = {
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # argparse takes -1e3 and -5kB for flags, and says that a value is missing.
+        self._negative_number_matcher = re.compile(r'-\.?\d')
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f'{message}; `{self.prog} --help` shows what there is.')
 
@@ -50,9 +58,11 @@ class _Collect(argparse.Action):
         namespace.given = given
 
 
-def _add_option(group: Any, entry: Option, takers: Sequence[str]) -> None:
+def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: bool) -> None:
     text = entry.doc.replace('%', '%%')
     notes = []
+    if entry.name in CHOOSERS:
+        notes.append('|'.join(registry.names(CHOOSERS[entry.name], others=others)))
     if takers:
         notes.append(', '.join(taker.split()[1] for taker in takers))
     if entry.axis_default:
@@ -92,8 +102,10 @@ def parser(*, others: bool) -> argparse.ArgumentParser:
         help='measure; without any flag: embedded Redis, Parsl, two methods, two sizes, two loads',
         description='Run the benchmark. Without any flag: two embedded Redis servers, Parsl with 4 '
         'workers, both methods, 100 kB and 1 MB, each at load 1 and 0.8.',
+        usage='streambench run [OPTION ...]',
         allow_abbrev=False,
     )
+    run.add_argument('--version', action='version', version=f'streambench {__version__}')
     commands.add_parser(
         'list',
         help='show every broker, connector and executor, and whether it can run here',
@@ -103,7 +115,7 @@ def parser(*, others: bool) -> argparse.ArgumentParser:
     groups = {name: run.add_argument_group(title) for name, title in GROUPS.items()}
     for entry, takers in known_options(others=others).values():
         if not entry.secret:
-            _add_option(groups[entry.group], entry, takers)
+            _add_option(groups[entry.group], entry, takers, others=others)
     groups['run'].add_argument(
         '--config', metavar='FILE', help='TOML file of options and [sweep]; flags win over it'
     )
@@ -122,10 +134,32 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: If they can't be read.
     """
     try:
-        return parser(others=False).parse_args(arguments)
+        namespace, unknown = parser(others=False).parse_known_args(arguments)
     except ConfigError:
+        unknown = ['?']
+    if unknown:
         # A flag that isn't ours may belong to a plugin of another package.
-        return parser(others=True).parse_args(arguments)
+        namespace, unknown = parser(others=True).parse_known_args(arguments)
+    if unknown:
+        _refuse_unknown(unknown[0])
+    return namespace
+
+
+def _refuse_unknown(word: str) -> NoReturn:
+    """Raise ConfigError for a word that means nothing here; its value stays unsaid."""
+    flag = word.partition('=')[0].replace('_', '-')
+    if not word.startswith('-'):
+        raise ConfigError(f'{word!r} belongs to no flag; `streambench run --help` shows what there is.')
+    if 'password' in flag:
+        raise ConfigError(
+            f'{flag}: a password on a command line is seen by everybody; {PASSWORD_REMEDY}.'
+        )
+    options = known_options(others=True).values()
+    flags = [name[2:] for entry, _ in options if not entry.secret for name in entry.flags]
+    names = [*flags, 'config', 'dry-run', 'version', 'help']
+    near = difflib.get_close_matches(flag.lstrip('-'), names, n=1)
+    hint = f'did you mean --{near[0]}?' if near else '`streambench run --help` shows what there is.'
+    raise ConfigError(f'there is no flag {word.partition("=")[0]}; {hint}')
 
 
 def _given(namespace: argparse.Namespace) -> dict[str, Any]:
@@ -152,12 +186,26 @@ def _secrets(environment: Mapping[str, str], chosen: Mapping[str, Any]) -> dict[
     """Return the passwords that the environment holds for the chosen plugins."""
     found = {}
     for chooser, kind in CHOOSERS.items():
-        name = chosen.get(chooser, OPTIONS[chooser].default)
-        for option in plugin_options(kind, str(name)).values():
-            value = environment.get(SECRET_PREFIX + option.name.upper())
-            if option.secret and value:
-                found[option.name] = value
+        names = chosen.get(chooser, OPTIONS[chooser].default)
+        for name in names if isinstance(names, list) else [names]:
+            for option in plugin_options(kind, OPTIONS[chooser].read(name)).values():
+                value = environment.get(SECRET_PREFIX + option.name.upper())
+                if option.secret and value:
+                    found[option.name] = value
     return found
+
+
+def _replaced(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> set[str]:
+    """Return the options of a file whose plugin a flag has replaced by another."""
+    names: set[str] = set()
+    for chooser in CHOOSERS.keys() & given.keys():
+        kind, chosen = CHOOSERS[chooser], recorded.get(chooser, OPTIONS[chooser].default)
+        before = {f'{kind} {name}' for name in (chosen if isinstance(chosen, list) else [chosen])}
+        for name in recorded.keys() - OPTIONS.keys():
+            takers = set(known_options(others=True)[name][1])
+            if takers & before and f'{kind} {given[chooser]}' not in takers:
+                names.add(name)
+    return names
 
 
 def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
@@ -173,6 +221,9 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
     if namespace.config:
         values, sweep = read_toml(namespace.config)
     given = _given(namespace)
+    for name in _replaced(values | sweep, given):
+        values.pop(name, None)
+        sweep.pop(name, None)
     for name in given:
         sweep.pop(name, None)
     if 'load' in given:
@@ -182,5 +233,4 @@ def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Pl
         values.pop('load', None)
         sweep.pop('load', None)
     values |= given
-    proxied = 'ps_connector' not in sweep and 'stream' not in sweep
-    return make_plan(values | (_secrets(environment, values) if proxied else {}), sweep=sweep)
+    return make_plan(values | _secrets(environment, values | sweep), sweep=sweep)

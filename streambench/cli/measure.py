@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shlex
+import shutil
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from streambench import log
+from streambench.cli.terminal import complain, say
 from streambench.environment import collect
 from streambench.errors import (
     EXIT_INTERRUPTED,
     ConfigError,
+    ExecutorError,
     StreamBenchError,
     first_exit_code,
 )
-from streambench.plan import Plan
+from streambench.plan import Plan, RunSpec
+from streambench.progress import ProgressLine
 from streambench.recorder import Recorder, make_run_directory
-from streambench.report import ProgressLine, runs_text, screen, workers_text
+from streambench.records import RunRow, column_names
+from streambench.report import runs_text, screen
 from streambench.session import Session, open_session
-from streambench.verdict import exit_codes
+from streambench.verdict import COMPLETE, INVALID, exit_codes
+from streambench.wording import workers_text
+
+OUR_FILES = ('config.toml', 'environment.json', 'summary.json', 'items', 'series', 'runinfo')
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -38,24 +48,31 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _head(plan: Plan, session: Session) -> str:
-    config = session.config
-    servers = [*session.servers]
-    if not config.broker_plugin.in_process and not servers:
-        address = config.broker_plugin.address()
-        where = f' {address[0]}:{address[1]}' if address else ''
-        servers.append(f'{config.stream}{where}')
-    if len(servers) == 2 and servers[0] == servers[1]:
-        servers = [f'{servers[0]} ×2']
+    """Return what the plan was measured with: servers, executor, division of the workers, seed."""
+    config = plan.first
     detail = getattr(config.executor_plugin, 'parsl_executor', '')
-    workers = workers_text(plan.runs[0])
     executor = f'{config.executor} {detail}'.strip()
+    servers = [
+        f'{server} ×{number}' if number > 1 else server
+        for server, number in Counter(session.servers).items()
+    ]
     return ' · '.join(
-        [', '.join(servers) or config.stream, f'{executor}: {workers}', f'seed {plan.seed}']
+        [' + '.join(servers), f'{executor}: {workers_text(plan.runs[0])}', f'seed {plan.seed}']
     )
 
 
-async def _run(plan: Plan, recorder: Recorder) -> str:
-    """Make all runs and return what they were made with."""
+async def _run(
+    plan: Plan,
+    sessions: Sequence[Sequence[RunSpec]],
+    recorder: Recorder,
+    errors: list[Exception],
+    heads: list[str],
+    line: ProgressLine,
+) -> None:
+    """Make the runs of sessions that share a loop.
+
+    What ended a run early goes to `errors`, what the sessions were made with to `heads`.
+    """
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -68,22 +85,19 @@ async def _run(plan: Plan, recorder: Recorder) -> str:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    line = ProgressLine(sys.stderr, runs=len(plan.runs))
-    head = ''
-    line.say(runs_text(plan))
     try:
         async with recorder:
-            await asyncio.to_thread(_describe, plan, recorder)
-            for runs in plan.sessions():
+            for runs in sessions:
                 async with open_session(
                     runs[0].config, slots=runs[0].opened_slots, recorder=recorder, report=line
                 ) as session:
-                    head = head or _head(plan, session)
+                    heads.append(_head(plan, session))
                     for spec in runs:
-                        await session.run(spec)
+                        result = await session.run(spec)
+                        if result.error is not None:
+                            errors.append(result.error)
     finally:
         line.clear()
-    return head
 
 
 def _describe(plan: Plan, recorder: Recorder) -> None:
@@ -93,46 +107,144 @@ def _describe(plan: Plan, recorder: Recorder) -> None:
 
 def measure(plan: Plan) -> int:
     """Make the runs of a plan, show the results, and return the exit code."""
-    factory = _loop_factory(plan.first.loop)
-    directory = make_run_directory(plan.first.run_dir)
-    log.set_up(
-        directory / plan.first.log_file,
-        file_level=plan.first.log_file_level,
-        terminal_level=plan.first.log_level,
-    )
-    recorder = Recorder(directory, csv_file=plan.first.csv_file)
+    for config in {spec.config.loop: spec.config for spec in plan.runs}.values():
+        _loop_factory(config.loop)
+    _check_names(plan)
     codes: set[int] = set()
-    head = ''
-    error: StreamBenchError | None = None
-    with asyncio.Runner(loop_factory=factory) as runner:
+    errors: list[Exception] = []
+    heads: list[str] = []
+    recorder: Recorder | None = None
+    with _terminated_like_interrupted():
         try:
-            head = runner.run(_run(plan, recorder))
+            recorder = _recorder(plan)
+            _describe(plan, recorder)
+            _make(plan, recorder, errors, heads)
         except (asyncio.CancelledError, KeyboardInterrupt):
             codes.add(EXIT_INTERRUPTED)
         except StreamBenchError as failure:
-            error = failure
+            errors.insert(0, failure)
             codes.add(failure.exit_code)
-    for row in recorder.rows:
+    rows = recorder.rows if recorder else []
+    for row in rows:
         codes |= exit_codes({name: getattr(row, name) for name in row.__slots__})
-    if recorder.rows or EXIT_INTERRUPTED in codes:
-        with suppress(BrokenPipeError):
+    measured = any(row.sent for row in rows)
+    if recorder is not None and measured:
+        try:
             screen(
-                recorder.rows,
-                head=head,
-                directory=str(directory),
-                again=shlex.join(['streambench', 'run', '--config', str(directory / 'config.toml')]),
-                say=print,
+                rows,
+                head=heads[0],
+                directory=str(recorder.directory),
+                again=shlex.join(
+                    ['streambench', 'run', '--config', str(recorder.directory / 'config.toml')]
+                ),
+                say=say,
+                plan=plan,
             )
-    else:
-        _remove_empty(directory)
-    if error is not None:
-        print(f'streambench: {error}', file=sys.stderr)
+        except BrokenPipeError:
+            # Who reads the first line only has the rest in the run directory.
+            pass
+        except StreamBenchError as failure:
+            errors.append(failure)
+            codes.add(failure.exit_code)
+    if EXIT_INTERRUPTED in codes:
+        done = sum(row.ended == COMPLETE for row in rows)
+        complain(f'interrupted after {done} of {len(plan.runs)} runs.')
+    elif errors:
+        complain(str(errors[0]))
+    elif codes and recorder is not None:
+        worst = next(row for row in rows if row.verdict == INVALID)
+        complain(f'run {worst.run + 1} is invalid: {worst.reasons}; look into {recorder.directory}.')
+    if recorder is not None and not measured and not _worth_keeping(recorder, errors):
+        # It was made for these runs, so everything in it is theirs.
+        shutil.rmtree(recorder.directory, ignore_errors=True)
     return first_exit_code(codes)
 
 
-def _remove_empty(directory: Path) -> None:
-    """Remove a run directory in which nothing was measured."""
-    for name in ('config.toml', 'environment.json', 'log.jsonl'):
-        (directory / name).unlink(missing_ok=True)
-    with suppress(OSError):
-        directory.rmdir()
+def _worth_keeping(recorder: Recorder, errors: Sequence[Exception]) -> bool:
+    """Return whether items were written for which no row was, or an error points at logs."""
+    if not recorder.rows and recorder.item_parts:
+        return True
+    place = str(recorder.directory)
+    return any(isinstance(error, ExecutorError) and place in str(error) for error in errors)
+
+
+def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> None:
+    """Make all runs, those of each kind of loop in a loop of that kind."""
+    line = ProgressLine(sys.stderr, runs=len(plan.runs))
+    line.say(runs_text(plan))
+    for name, sessions in itertools.groupby(plan.sessions(), lambda runs: runs[0].config.loop):
+        with asyncio.Runner(loop_factory=_loop_factory(name)) as runner:
+            runner.run(_run(plan, list(sessions), recorder, errors, heads, line))
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, as long as no loop has handlers of its own."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        # Handlers belong to the main thread; in another one the caller has them.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_names(plan: Plan) -> None:
+    """Raise ConfigError if a file of the user's would take the place of one of ours."""
+    config = plan.first
+    for flag, name in (('--csv-file', config.csv_file), ('--log-file', config.log_file)):
+        if Path(name).parts[:1] and Path(name).parts[0] in OUR_FILES:
+            raise ConfigError(f'{flag}: {name!r} is a name of ours in the run directory; take another.')
+    if Path(config.csv_file) == Path(config.log_file):
+        raise ConfigError(
+            f'--csv-file and --log-file are both {config.csv_file!r}: give one of them another name.'
+        )
+
+
+def _recorder(plan: Plan) -> Recorder:
+    """Make the run directory and all that writes into it.
+
+    Raises:
+        ConfigError: If something can't be written.
+    """
+    config = plan.first
+    directory = make_run_directory(config.run_dir)
+    try:
+        _check_file(directory, config.csv_file, '--csv-file', head=','.join(column_names(RunRow)))
+        _check_file(directory, config.log_file, '--log-file')
+        log.set_up(
+            directory / config.log_file,
+            file_level=config.log_file_level,
+            terminal_level=config.log_level,
+        )
+        return Recorder(directory, csv_file=config.csv_file)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _check_file(directory: Path, name: str, flag: str, *, head: str = '') -> None:
+    """Raise ConfigError if a file can't be appended to, or begins with another head."""
+    path = directory / name
+    try:
+        if not Path(name).is_absolute():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not path.exists()
+        with path.open('a+', encoding='utf-8', errors='replace') as file:
+            file.seek(0)
+            first = file.readline().strip()
+        if fresh:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f'{flag}: {name!r} can not be written ({error.strerror}); name a file that can.'
+        ) from None
+    if head and first and first != head:
+        raise ConfigError(f'{flag}: {name!r} holds other columns than results have; name another file.')

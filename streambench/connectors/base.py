@@ -7,13 +7,14 @@ with which arguments.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from streambench.errors import ConnectorError
+from streambench.plugin import ServedPlugin
 from streambench.threads import whole
 
 if TYPE_CHECKING:
@@ -21,37 +22,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConnectorPlugin(ABC):
-    """Settings of a connector, able to open what they describe.
+class ConnectorPlugin(ServedPlugin):
+    """Settings of a connector, able to open a store.
 
     Attributes:
-        name: Registry name.
         class_name: Name of ProxyStore's class, for psbench's column.
-        summary: One sentence for `streambench list`.
-        packages: Modules that must be importable.
-        install: What to install if they aren't.
-        in_process: Whether its objects live in this process only.
     """
 
-    name: ClassVar[str]
     class_name: ClassVar[str]
-    summary: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()
-    install: ClassVar[str] = ''
-    in_process: ClassVar[bool] = False
-
-    @property
-    def needs_redis_server(self) -> bool:
-        """Whether no address was given and an embedded Redis is to be started."""
-        return False
-
-    def at(self, host: str, port: int, password: str) -> Self:
-        """Return these settings for a server that was started for them."""
-        raise ConnectorError(f'the {self.name} connector has no embedded server')
-
-    def address(self) -> tuple[str, int] | None:
-        """Return where the connector's server is, or None if it has none."""
-        return None
 
     @abstractmethod
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from streambench.connectors.base import ConnectorPlugin
 from streambench.errors import ConnectorError
-from streambench.options import option, text
+from streambench.kinds import text
+from streambench.options import option
 
 
 @dataclass(frozen=True, kw_only=True)

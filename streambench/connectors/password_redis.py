@@ -74,6 +74,29 @@ class RedisConnector(PlainRedisConnector):
         self.set(key, obj)
         return key
 
+    def set(self, key: RedisKey, obj: BytesLike) -> None:
+        """Put an object under a key.
+
+        Raises:
+            redis.DataError: If it is above the server's limit; the server just cuts the connection.
+        """
+        try:
+            super().set(key, obj)
+        except redis.RedisError:
+            limit = self._limit()
+            if limit is None or len(obj) <= limit:
+                raise
+            raise redis.DataError(
+                f"{len(obj)} bytes are above the limit of Redis, {limit}: raise the server's setting "
+                'proto-max-bulk-len, or lower --data-size-bytes.'
+            ) from None
+
+    def _limit(self) -> int | None:
+        try:
+            return int(self._redis_client.config_get('proto-max-bulk-len')['proto-max-bulk-len'] or 0)
+        except (redis.RedisError, KeyError):
+            return None
+
     def put_batch(self, objs: Any) -> list[RedisKey]:
         """Put objects and return their keys."""
         return [self.put(obj) for obj in objs]

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 from streambench.connectors.base import ConnectorPlugin
 from streambench.errors import ConfigError, ConnectorError
-from streambench.options import count, option, text
+from streambench.kinds import host, port, text
+from streambench.options import option
 from streambench.url_file import read_url
 
 
@@ -23,9 +24,9 @@ class RedisConnectorPlugin(ConnectorPlugin):
     install: ClassVar[str] = "pip install 'proxystore[redis]'"
 
     ps_host: str | None = option(
-        "Host of the store's server (Redis: embedded if absent).", text('HOST'), group='connector'
+        "Host of the store's server (Redis: embedded if absent).", host(), group='connector'
     )
-    ps_port: int | None = option("Port of the store's server.", count(), group='connector')
+    ps_port: int | None = option("Port of the store's server.", port(), group='connector')
     ps_url_file: str | None = option(
         'File with a redis:// URL of the store.', text('FILE'), group='connector'
     )
@@ -95,9 +96,10 @@ class RedisConnectorPlugin(ConnectorPlugin):
         try:
             client.ping()
         except redis.AuthenticationError as error:
+            given = settings.get('password') is not None
+            why = f'refuses the given password ({error})' if given else 'asks for a password'
             raise ConnectorError(
-                f'Redis at {where} refuses the connection ({error}): set '
-                '$STREAMBENCH_PS_PASSWORD or give --ps-url-file.'
+                f'Redis at {where} {why}: set $STREAMBENCH_PS_PASSWORD or give --ps-url-file.'
             ) from None
         except redis.RedisError as error:
             raise ConnectorError(

@@ -6,11 +6,13 @@ bridge is the only caller.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from streambench.plugin import Plugin
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -30,20 +32,8 @@ class OpenExecutor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutorPlugin(ABC):
-    """Settings of an executor, able to open what they describe.
-
-    Attributes:
-        name: Registry name.
-        summary: One sentence for `streambench list`.
-        packages: Modules that must be importable.
-        install: What to install if they aren't.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()
-    install: ClassVar[str] = ''
+class ExecutorPlugin(Plugin):
+    """Settings of an executor, able to open a pool of workers."""
 
     @property
     @abstractmethod

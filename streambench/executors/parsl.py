@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from streambench import leash, worker
 from streambench.errors import ExecutorError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
-from streambench.options import choice, count, option, switch
+from streambench.kinds import choice, count, switch
+from streambench.options import option
 from streambench.threads import whole
 
 if TYPE_CHECKING:

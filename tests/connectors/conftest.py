@@ -93,9 +93,7 @@ async def place(
             found = {path.stem for path in tmp_path.rglob('*') if path.is_file()}
             return found - {OWN_FILE}
 
-        yield Place(
-            plugin=FileConnectorPlugin(ps_file_dir=str(tmp_path)), objects=files, user=tmp_path
-        )
+        yield Place(plugin=FileConnectorPlugin(ps_file_dir=str(tmp_path)), objects=files, user=tmp_path)
     elif case == 'local':
         yield Place(plugin=LocalConnectorPlugin(), objects=local_objects)
     else:

@@ -19,12 +19,12 @@ import pytest
 
 from streambench import worker
 from streambench.clock import now_ns
-from streambench.configure import configure
 from streambench.errors import EXIT_RUN, first_exit_code
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.message import HEADER_BYTES
 from streambench.payload import PayloadPool
 from streambench.session import Progress, open_session
+from streambench.settings import configure
 from streambench.verdict import exit_codes
 from tests.executors.conftest import CASES, MISSING, WORKERS, plugin_of
 from tests.living import none_left, processes, threads

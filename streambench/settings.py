@@ -7,15 +7,29 @@ them is answered here with one sentence.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from streambench import registry
-from streambench.config import CHOOSERS, DEFAULT, OPTIONS, PROXY, RATE_MAX, WORKER, Config
-from streambench.errors import ConfigError
+from streambench.config import (
+    CHOOSERS,
+    DEFAULT,
+    MOST_PER_S,
+    OPTIONS,
+    PROXY,
+    RATE_MAX,
+    WORKER,
+    Config,
+)
+from streambench.errors import ConfigError, MissingExtraError
 from streambench.options import Option, options_of
+
+# A pool of payloads, one on its way and one on a worker: what a size needs at the very least.
+COPIES = 4
 
 
 def plugin_options(kind: str, name: str) -> dict[str, Option]:
@@ -77,10 +91,7 @@ def configure(**values: Any) -> Config:
         needed = kind != 'connector' or proxied
         plugins[f'{kind}_plugin'] = _plugin(kind, chosen[chooser], rest, chooser, needed=needed)
     for name in rest:
-        owners = known_options(others=True)[name][1]
-        raise ConfigError(
-            f'{_flag(name)} is for {" and ".join(owners)}, which is not chosen here: leave it out.'
-        )
+        _refuse_stray(name, chosen)
     if not core.get('task_sleep', OPTIONS['task_sleep'].default) and 'rate' not in core:
         if 'load' in core:
             raise ConfigError(
@@ -92,8 +103,17 @@ def configure(**values: Any) -> Config:
     return config
 
 
-def _flag(name: str) -> str:
-    return known_options(others=True)[name][0].flag
+def _refuse_stray(name: str, chosen: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an option of a plugin that isn't chosen."""
+    entry, owners = known_options(others=True)[name]
+    kinds = {kind: chooser for chooser, kind in CHOOSERS.items()}
+    kind = owners[0].split()[0]
+    flag = OPTIONS[kinds[kind]].flag
+    plugins = ' or '.join(owner.split()[1] for owner in owners)
+    raise ConfigError(
+        f'{entry.flag} belongs to {flag} {plugins}, and here it is {flag} {chosen[kinds[kind]]}: '
+        'leave it out.'
+    )
 
 
 def _plugin(kind: str, name: str, rest: dict[str, Any], chooser: str, *, needed: bool) -> Any:
@@ -101,13 +121,22 @@ def _plugin(kind: str, name: str, rest: dict[str, Any], chooser: str, *, needed:
     declaring = registry.load(kind, name)
     own = options_of(declaring)
     taken = {key: own[key].read(rest.pop(key)) for key in list(rest) if key in own}
-    if not needed and not taken:
-        return None
+    flag = OPTIONS[chooser].flag
     for key, entry in own.items():
         if entry.required and needed and key not in taken:
-            flag = OPTIONS[chooser].flag
-            raise ConfigError(f'{flag} {name} needs {entry.flag} {entry.kind.metavar}.')
-    return declaring(**taken)
+            raise ConfigError(
+                f'{flag} {name} needs {entry.flag} {entry.kind.metavar} ({declaring.summary}).'
+            )
+    # What isn't needed is checked like the rest, and then neither opened nor recorded.
+    plugin = declaring(**taken)
+    if not needed:
+        return None
+    missing = [package for package in declaring.packages if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f'{flag} {name} needs {" and ".join(missing)}, not installed here: `{declaring.install}`.'
+        )
+    return plugin
 
 
 def _refuse_impossible(config: Config) -> None:
@@ -120,6 +149,18 @@ def _refuse_impossible(config: Config) -> None:
         raise ConfigError(
             f'--max-outstanding {config.max_outstanding} is for the closed loop: give --rate max '
             'too, or leave it out.'
+        )
+    rate = config.rate_per_s
+    if rate is not None and rate > MOST_PER_S:
+        raise ConfigError(
+            f'--task-sleep {config.task_sleep:g} at load {config.load or 1:g} asks for {rate:.3g} '
+            'items per second: give --rate max instead.'
+        )
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if config.data_size_bytes * COPIES > memory:
+        raise ConfigError(
+            f'--data-size-bytes {config.data_size_bytes} does not fit {COPIES} times into the '
+            f'{memory} bytes of memory here: take at most {memory // COPIES}.'
         )
     elsewhere = not config.executor_plugin.in_process
     connector = config.connector_plugin
@@ -172,7 +213,7 @@ def read_toml(path: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         data = tomllib.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise ConfigError(f'--config: {path!r} can not be read: {error.strerror}.') from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f'--config: {path!r} is not TOML: {error}.') from None
     sweep = data.pop('sweep', {})
     if not isinstance(sweep, Mapping):

@@ -1,0 +1,50 @@
+"""What every plugin says of itself, and what those say that talk to a server."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from streambench.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin(ABC):
+    """Settings of a broker, connector or executor, able to open what they describe.
+
+    Attributes:
+        name: Registry name.
+        summary: One sentence for `streambench list`.
+        packages: Modules that must be importable.
+        install: What to install if they aren't.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = ''
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedPlugin(Plugin):
+    """A plugin that may need a server.
+
+    Attributes:
+        in_process: Whether what it holds ends at the border of this process.
+    """
+
+    in_process: ClassVar[bool] = False
+
+    @property
+    def needs_redis_server(self) -> bool:
+        """Whether no address was given and an embedded Redis is to be started."""
+        return False
+
+    def at(self, host: str, port: int, password: str) -> Self:
+        """Return these settings for a server that was started for them."""
+        raise ConfigError(f'{self.name} has no embedded server at {host}:{port}: give it an address.')
+
+    def address(self) -> tuple[str, int] | None:
+        """Return where its server is, or None if it has none."""
+        return None
