@@ -7,7 +7,6 @@ loop wakes come back together; a hop and a wake-up per item would cost a fifth o
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -44,7 +43,6 @@ class Bridge:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bridge')
         self._waiting: deque[tuple[ItemRow, worker.Task]] = deque()
         self._finished: deque[tuple[ItemRow, Future[Any]]] = deque()
-        self._lock = threading.Lock()
         self._hopping = False
         self._waking = False
         self._closed = False
@@ -67,22 +65,21 @@ class Bridge:
     def submit(self, item: ItemRow, task: worker.Task) -> None:
         """Give a task to the executor soon; stamps the item just before."""
         self._waiting.append((item, task))
-        with self._lock:
-            if self._hopping:
-                return
+        if not self._hopping:
             self._hopping = True
-        self._loop.run_in_executor(self._thread, self._submit_waiting)
+            self._loop.run_in_executor(self._thread, self._submit_waiting)
 
     def _submit_waiting(self) -> None:
         while True:
             try:
                 item, task = self._waiting.popleft()
             except IndexError:
-                with self._lock:
-                    # Looked at again under the lock: `submit` may just have added one.
-                    if not self._waiting:
-                        self._hopping = False
-                        return
+                # The flag falls before the last look, so what `submit` adds now is seen here or
+                # starts another hop; both at once is a hop that finds nothing.
+                self._hopping = False
+                if not self._waiting:
+                    return
+                self._hopping = True
                 continue
             item.submit_ns = now_ns()
             try:
@@ -98,10 +95,10 @@ class Bridge:
     def arrive(self, item: ItemRow, future: Future[Any]) -> None:
         """Take a finished future, in whatever thread it finished."""
         self._finished.append((item, future))
-        with self._lock:
-            if self._waking or self._closed:
-                return
-            self._waking = True
+        # Two threads that both find the flag down wake the loop twice, which is harmless.
+        if self._waking or self._closed:
+            return
+        self._waking = True
         try:
             self._loop.call_soon_threadsafe(self._bring_back)
         except RuntimeError:
@@ -109,8 +106,7 @@ class Bridge:
             self._closed = True
 
     def _bring_back(self) -> None:
-        with self._lock:
-            self._waking = False
+        self._waking = False
         while self._finished and not self._closed:
             item, future = self._finished.popleft()
             complete_ns = now_ns()

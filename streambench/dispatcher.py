@@ -30,6 +30,7 @@ class Dispatcher:
         ledgers: The account of each phase.
         bridge: Takes the tasks.
         max_in_flight: Most tasks submitted and not completed.
+        batch: How many of them come back before more are submitted, once it is reached.
         queue_size: Most items received and not submitted.
         queue_bytes: Most bytes received and not submitted; a larger item passes alone.
         session: Name under which thread workers find their interrupt.
@@ -44,6 +45,7 @@ class Dispatcher:
         ledgers: dict[str, Ledger],
         bridge: Bridge,
         max_in_flight: int,
+        batch: int,
         queue_size: int,
         queue_bytes: int,
         session: str,
@@ -51,6 +53,8 @@ class Dispatcher:
         keyed: Keyed,
     ) -> None:
         self.max_in_flight = max_in_flight
+        self.batch = batch
+        self._filled = False
         self.in_flight = 0
         self.submitted = 0
         self.foreign = 0
@@ -104,7 +108,8 @@ class Dispatcher:
                 await self._until_room(len(frame))
             self.held_bytes += len(frame)
             self._queue.append((item, message))
-            del frame
+            # Nothing may hold megabytes while the next message is waited for.
+            del frame, message
             self.pump()
 
     def _gap(self) -> None:
@@ -128,13 +133,21 @@ class Dispatcher:
             self._standing_since_ns = None
 
     def pump(self) -> None:
-        """Submit what waits, as far as the number in flight allows."""
+        """Submit what waits, as far as the number in flight allows.
+
+        Once that number is reached, a part of it must have come back before more goes out: tasks
+        that leave one by one make every thread on their way wake up for each of them.
+        """
+        if self._filled and self.in_flight > self.max_in_flight - self.batch:
+            return
+        self._filled = False
         while self._queue and self.in_flight < self.max_in_flight:
             item, message = self._queue.popleft()
             self.held_bytes -= len(message.frame)
             self.in_flight += 1
             self.submitted += 1
             self._bridge.submit(item, self._task(item, message))
+        self._filled = self.in_flight >= self.max_in_flight
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 

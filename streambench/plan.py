@@ -68,6 +68,11 @@ class RunSpec:
         return config.compute_workers + max(1, min(ahead, fitting - config.compute_workers))
 
     @property
+    def batch(self) -> int:
+        """Tasks that come back before more are submitted: half of those that are ahead of a worker."""
+        return max(1, (self.max_in_flight - self.config.compute_workers) // 2)
+
+    @property
     def max_outstanding(self) -> int | None:
         """Credits of the closed loop: enough to fill the pipe, fewer if items are large."""
         config = self.config
@@ -75,7 +80,7 @@ class RunSpec:
             return None
         if config.max_outstanding is not None:
             return config.max_outstanding
-        wanted = max(MIN_OUTSTANDING, 2 * self.max_in_flight)
+        wanted = max(MIN_OUTSTANDING, 5 * self.max_in_flight // 2)
         fitting = OUTSTANDING_BYTES // max(1, config.data_size_bytes)
         return max(2 * config.compute_workers, min(wanted, fitting))
 

@@ -89,6 +89,7 @@ class _Parts:
         self._directory = directory
         self._record = record
         self._names = column_names(record)
+        self._texts = [entry.name for entry in fields(record) if 'str' in str(entry.type)]
         # Rows become columns in C; it is done for every item while the loop wants the GIL.
         self._values = operator.attrgetter(*self._names)
         self._rows: list[Any] = []
@@ -116,7 +117,8 @@ class _Parts:
         path = self._directory / f'part-{self._number:04d}.parquet'
         unsealed = path.with_suffix('.tmp')
         try:
-            pyarrow.parquet.write_table(table, unsealed)
+            # Instants don't repeat: a dictionary of them would only cost time while a run is measured.
+            pyarrow.parquet.write_table(table, unsealed, use_dictionary=self._texts)
         except OSError:
             unsealed.unlink(missing_ok=True)
             raise

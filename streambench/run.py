@@ -124,6 +124,7 @@ class Run:
                 ledgers=self._ledgers,
                 bridge=bridge,
                 max_in_flight=max(self._spec.max_in_flight, config.slots),
+                batch=1,
                 queue_size=config.queue_size,
                 queue_bytes=config.queue_bytes,
                 session=session.name,
@@ -148,6 +149,7 @@ class Run:
                 self._report(self._spec, 'warm-up', 0, 0)
                 self._proven = await self._production.warm_up(self._dispatcher)
                 self._dispatcher.max_in_flight = self._spec.max_in_flight
+                self._dispatcher.batch = self._spec.batch
                 self._dispatcher.configure(MEASURE, sleep_s=config.task_sleep, full=config.verify_full)
                 self._log.info('run.started', topic=self._topic, workers_proven=self._proven)
                 generator = tasks.create_task(self._production.generate())

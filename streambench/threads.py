@@ -6,7 +6,6 @@ opens then has no owner.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,8 @@ async def whole(function: Callable[..., Any], *arguments: Any) -> Any:
         function: Blocks; leaves what it opened where its caller can close it.
         arguments: Its arguments.
     """
+    import asyncio
+
     running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
         return await asyncio.shield(running)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streambench.brokers.base import Acked
 from streambench.errors import BrokerError
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from redis.asyncio import Connection
 
 WRITE_BYTES = 256 * 1024
+
+
+async def read_answer(connection: Connection) -> Any:
+    """Return the next answer of a connection that is used with RESP2 and without timeouts.
+
+    It asks the parser: `Connection.read_response` would add three calls and an error text to every
+    message and every acknowledgement, a tenth of the time of a small item.
+
+    Raises:
+        RedisError: If the server answered with an error or closed the connection.
+        OSError: If the connection broke.
+    """
+    if connection.socket_timeout is not None or connection.health_check_interval:
+        return await connection.read_response(disconnect_on_error=False)
+    parser: Any = connection._parser
+    answer = await parser.read_response()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 class RedisPublisher:
@@ -102,7 +121,7 @@ class RedisPublisher:
         try:
             while True:
                 try:
-                    receivers = await self._connection.read_response(disconnect_on_error=False)
+                    receivers = await read_answer(self._connection)
                 except ResponseError as refusal:
                     self._answer(None, BrokerError(f'Redis refused a message: {refusal}'))
                 else:
@@ -154,7 +173,7 @@ class RedisSubscriber:
         while True:
             assert self._connection is not None
             try:
-                answer = await self._connection.read_response(disconnect_on_error=False)
+                answer = await read_answer(self._connection)
             except (RedisError, OSError):
                 await self._connection.disconnect(nowait=True)
                 await self.subscribe(await self._connect())

@@ -35,7 +35,7 @@ class ThreadExecutor(ExecutorPlugin):
 
     def ahead(self, workers: int) -> int:
         """Return what lets submissions and completions travel in batches."""
-        return max(16, min(workers, 64))
+        return max(40, min(workers, 64))
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
@@ -86,7 +86,7 @@ class ProcessExecutor(ExecutorPlugin):
 
     def ahead(self, workers: int) -> int:
         """Return what lets submissions and completions travel in batches."""
-        return max(16, min(workers, 64))
+        return max(40, min(workers, 64))
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
