@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from streambench.config import Config
     from streambench.errors import StreamBenchError
-    from streambench.plan import Plan, RunSpec, make_plan
+    from streambench.plan import Plan, make_plan
+    from streambench.run_spec import RunSpec
     from streambench.session import RunResult, Session, open_session
     from streambench.settings import configure
 
@@ -21,7 +22,7 @@ _HOMES = {
     'configure': 'settings',
     'StreamBenchError': 'errors',
     'Plan': 'plan',
-    'RunSpec': 'plan',
+    'RunSpec': 'run_spec',
     'make_plan': 'plan',
     'RunResult': 'session',
     'Session': 'session',

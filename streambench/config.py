@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from streambench.arrivals import CONSTANT, FIXED, arrival_kind, sizes_kind
 from streambench.brokers.base import BrokerPlugin
 from streambench.connectors.base import ConnectorPlugin
 from streambench.executors.base import ExecutorPlugin
 from streambench.kinds import Kind, choice, count, number, seconds, size, text
 from streambench.options import PLAN, RUN, option, options_of
+from streambench.trace import Trace
 
 RATE_MAX = 'max'
 DEFAULT = 'default'
@@ -59,7 +61,7 @@ class Options:
         axis_default=(DEFAULT, PROXY),
     )
     data_size_bytes: int = option(
-        'Length of every payload.',
+        'Length of every payload, or their mean.',
         size(minimum=1),
         default=100_000,
         group='stream',
@@ -94,6 +96,29 @@ class Options:
     )
     max_outstanding: int | None = option(
         'Items published and not completed in the closed loop.', count(), group='stream', scope=RUN
+    )
+    arrival: str = option(
+        'When items leave: constant, poisson, burst:N (at once every N intervals), or trace:FILE, a '
+        'CSV of offset_s,size_bytes that sets the count and, by its sizes, the data size.',
+        arrival_kind(),
+        default=CONSTANT,
+        group='stream',
+        scope=RUN,
+    )
+    trace_speed: float = option(
+        'How many times faster than recorded a trace is replayed.',
+        number(minimum=LEAST, maximum=1e6),
+        default=1.0,
+        group='stream',
+        scope=RUN,
+    )
+    data_size_dist: str = option(
+        'Length of payloads: fixed, lognormal:SIGMA (of the logarithm) with --data-size-bytes as mean, '
+        'or choice:SIZE=WEIGHT,..., which sets the data size.',
+        sizes_kind(),
+        default=FIXED,
+        group='stream',
+        scope=RUN,
     )
     generator: str = option(
         'Where the generator runs: on this event loop, or on one of the workers.',
@@ -203,6 +228,7 @@ class Config(Options):
     broker_plugin: BrokerPlugin
     connector_plugin: ConnectorPlugin | None
     executor_plugin: ExecutorPlugin
+    trace: Trace | None = None
 
     @property
     def compute_workers(self) -> int:
@@ -221,16 +247,22 @@ class Config(Options):
 
     @property
     def rate_per_s(self) -> float | None:
-        """Items per second that the schedule asks, or None for a closed loop."""
+        """Items per second that the schedule asks, its mean if it varies.
+
+        None for a closed loop, and for a trace whose items all leave at once.
+        """
         if self.closed_loop:
             return None
+        if self.trace is not None:
+            rate = self.trace.rate_per_s
+            return None if rate is None else rate * self.trace_speed
         if self.rate is not None:
             return float(self.rate)
         return (self.load or 1.0) * self.compute_workers / self.task_sleep
 
     @property
     def offered_load(self) -> float | None:
-        """Rate x task_sleep / compute workers, or None for a closed loop."""
+        """Rate x task_sleep / compute workers, or None where there is no rate."""
         rate = self.rate_per_s
         return None if rate is None else rate * self.task_sleep / self.compute_workers
 

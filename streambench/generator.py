@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streambench import registry, worker
+from streambench.arrivals import Sizes, Traffic, traffic_of
 from streambench.brokers.base import Acked, Publisher
 from streambench.clock import now_ns
 from streambench.errors import StreamBenchError
@@ -60,15 +61,20 @@ class Schedule:
 
     Attributes:
         count: How many.
-        interval_ns: Time between two, or None for a closed loop.
+        traffic: When they leave and how long they are.
         warmup: Whether they belong to the warm-up.
         first: Sequence number of the first.
     """
 
     count: int
-    interval_ns: int | None
+    traffic: Traffic
     warmup: bool = False
     first: int = 0
+
+
+def payload_pool(sizes: Sizes) -> PayloadPool:
+    """Return payloads of these sizes; making them takes a while."""
+    return PayloadPool(sizes.largest_bytes, heads=sizes.varying)
 
 
 async def generate(
@@ -101,20 +107,23 @@ async def generate(
         ConnectorError: If the store is gone.
     """
     start_ns = now_ns() + LEAD_NS
+    arrivals, sizes = schedule.traffic.arrivals, schedule.traffic.sizes
+    offsets_ns = None if arrivals is None else arrivals.offsets_ns
     for number in range(schedule.count):
-        if schedule.interval_ns is None:
+        if offsets_ns is None:
             if permits is not None:
                 await permits.take()
             intended_ns = now_ns()
         else:
-            intended_ns = start_ns + number * schedule.interval_ns
+            intended_ns = start_ns + offsets_ns[number]
             await pacer.until(intended_ns)
         if number % YIELD_EVERY == 0:
             # A client that takes everything at once would never let the dispatcher run.
             await asyncio.sleep(0)
         sequence = schedule.first + number
         put_start_ns = now_ns()
-        parts: Sequence[bytes] = payloads.parts(sequence)
+        size_bytes = sizes[number]
+        parts: Sequence[bytes] = payloads.parts(sequence, size_bytes)
         key: tuple[Any, ...] | None = None
         send_ns = put_start_ns
         if put is not None:
@@ -126,8 +135,8 @@ async def generate(
             sequence=sequence,
             warmup=schedule.warmup,
             kind=KIND_PAYLOAD if put is None else KIND_KEY,
-            size_bytes=payloads.size_bytes,
-            checksum=payloads.checksum(sequence),
+            size_bytes=size_bytes,
+            checksum=payloads.checksum(sequence, size_bytes),
             intended_ns=intended_ns,
             put_start_ns=put_start_ns,
             put_done_ns=send_ns,
@@ -136,14 +145,14 @@ async def generate(
         if keyed is not None and key is not None:
             keyed(message, key)
         frame: Sequence[bytes] = (message.header(), *parts)
-        if payloads.size_bytes < JOIN_BELOW_BYTES:
+        if size_bytes < JOIN_BELOW_BYTES:
             frame = (b''.join(frame),)
         following = number + 1
         more = put is None and following < schedule.count and following % YIELD_EVERY != 0
-        if more and schedule.interval_ns is None:
+        if more and offsets_ns is None:
             more = permits is None or permits.free > 0
-        elif more and schedule.interval_ns is not None:
-            more = start_ns + following * schedule.interval_ns <= now_ns()
+        elif more and offsets_ns is not None:
+            more = start_ns + offsets_ns[following] <= now_ns()
         await publisher.send(frame, published(message), more=more)
     await publisher.flush()
 
@@ -152,7 +161,7 @@ def generate_on_worker(plain: dict[str, Any]) -> dict[str, Any]:
     """Run a generator as a task of an executor.
 
     Args:
-        plain: Names and settings of broker and connector, topic, run, size, count and interval.
+        plain: Names and settings of broker and connector, topic, run, count and traffic.
 
     Returns:
         Counts, the keys that were put, the pacing floor, and the error, if any.
@@ -162,8 +171,9 @@ def generate_on_worker(plain: dict[str, Any]) -> dict[str, Any]:
 
 async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
     broker = registry.load('broker', plain['broker'])(**plain['broker_settings'])
-    payloads = await asyncio.to_thread(PayloadPool, plain['size_bytes'])
-    schedule = Schedule(count=plain['count'], interval_ns=plain['interval_ns'])
+    traffic = traffic_of(plain['traffic'])
+    payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
+    schedule = Schedule(count=plain['count'], traffic=traffic)
     result: dict[str, Any] = {
         'sent': 0,
         'publish_failed': 0,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from streambench import worker
+from streambench.arrivals import Traffic
 from streambench.errors import BrokerError
 from streambench.message import Message
 from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, ItemRow
@@ -52,6 +53,7 @@ class Ledger:
         self.publish_failed = 0
         self.received = 0
         self.completed = 0
+        self.completed_bytes = 0
         self.failed = 0
         self.lost = 0
         self.duplicated = 0
@@ -214,6 +216,7 @@ class Ledger:
         else:
             item.status = COMPLETED
             self.completed += 1
+            self.completed_bytes += item.size_bytes
             if self.last_complete_ns is None or complete_ns > self.last_complete_ns:
                 self.last_complete_ns = complete_ns
         self._ended()
@@ -236,8 +239,7 @@ class Ledger:
         sent: int,
         failed: Iterable[int],
         first_intended_ns: int,
-        interval_ns: int,
-        size_bytes: int,
+        traffic: Traffic,
     ) -> None:
         """Open what a generator elsewhere sent and nobody received, so that it can end as lost.
 
@@ -245,12 +247,14 @@ class Ledger:
             sent: How many items it sent.
             failed: Sequences that the broker refused or delivered to nobody.
             first_intended_ns: Intended instant of its first item.
-            interval_ns: Time between two.
-            size_bytes: Length of their payloads.
+            traffic: When they were to leave, and how long they are.
         """
         self.expected = self.sent = sent
         self.first_intended_ns = first_intended_ns
         self._settled = True
+        assert traffic.arrivals is not None
+        offsets_ns = traffic.arrivals.offsets_ns
+        start_ns = first_intended_ns - offsets_ns[0]
         # What is still on its way is neither missing nor, when it comes, out of order.
         unseen = self._missing | set(range(self._next, sent))
         for sequence in sorted(unseen):
@@ -258,8 +262,8 @@ class Ledger:
                 run=self.run,
                 sequence=sequence,
                 phase=self.phase,
-                size_bytes=size_bytes,
-                intended_ns=first_intended_ns + sequence * interval_ns,
+                size_bytes=traffic.sizes[sequence],
+                intended_ns=start_ns + offsets_ns[sequence],
             )
         # Over a connection made anew, nothing comes that is older than what has come.
         gone = self._missing if self._gapped else set()

@@ -15,125 +15,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from streambench.config import CHOOSERS, OPTIONS, PROXY, TOUR_LOADS, Config
+from streambench.arrivals import CHOICE
+from streambench.config import CHOOSERS, OPTIONS, TOUR_LOADS, Config
 from streambench.errors import ConfigError
 from streambench.options import PLAN, RUN
+from streambench.run_spec import RunSpec
 from streambench.settings import configure, known_options, plan_values
+from streambench.trace import TRACE
 
-MIN_OUTSTANDING = 64
-OUTSTANDING_BYTES = 64_000_000
 START_S = 8.0
 MOST_RUNS = 100_000
 BETWEEN_RUNS_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSpec:
-    """One run: a point, a repetition, and what follows from them.
-
-    Attributes:
-        run: Number in the plan, from 0.
-        point: Number of the point, from 0.
-        repeat: Number of the repetition, from 0.
-        seed: Seed of the run, derived from the plan's.
-        config: The point.
-        opened_slots: Workers that the session's executor has.
-    """
-
-    run: int
-    point: int
-    repeat: int
-    seed: int
-    config: Config
-    opened_slots: int
-
-    @property
-    def limited(self) -> bool:
-        """Whether the executor has more workers than this run may use."""
-        return self.config.slots < self.opened_slots
-
-    @property
-    def max_in_flight(self) -> int:
-        """Most tasks submitted and not completed.
-
-        With fewer workers than the executor has, a limit of exactly that many stands for them.
-        """
-        config = self.config
-        if self.limited:
-            return min(config.max_in_flight or config.compute_workers, config.compute_workers)
-        if config.max_in_flight is not None:
-            return config.max_in_flight
-        ahead = config.executor_plugin.ahead(config.compute_workers)
-        fitting = config.queue_bytes // max(1, config.data_size_bytes)
-        return config.compute_workers + max(1, min(ahead, fitting - config.compute_workers))
-
-    @property
-    def batch(self) -> int:
-        """Tasks that come back before more are submitted: half of those that are ahead of a worker."""
-        return max(1, (self.max_in_flight - self.config.compute_workers) // 2)
-
-    @property
-    def max_outstanding(self) -> int | None:
-        """Credits of the closed loop: enough to fill the pipe, fewer if items are large."""
-        config = self.config
-        if not config.closed_loop:
-            return None
-        if config.max_outstanding is not None:
-            return config.max_outstanding
-        wanted = max(MIN_OUTSTANDING, 5 * self.max_in_flight // 2)
-        fitting = OUTSTANDING_BYTES // max(1, config.data_size_bytes)
-        return max(2 * config.compute_workers, min(wanted, fitting))
-
-    @property
-    def interval_ns(self) -> int | None:
-        """Time between two items of the schedule."""
-        rate = self.config.rate_per_s
-        return None if rate is None else round(1e9 / rate)
-
-    @property
-    def expected_s(self) -> float | None:
-        """How long the measurement should take, or None for a closed loop."""
-        config = self.config
-        if config.rate_per_s is None:
-            if not config.task_sleep:
-                return None
-            return config.task_count * config.task_sleep / config.compute_workers
-        return max(
-            (config.task_count - 1) / config.rate_per_s + config.task_sleep,
-            config.task_count * config.task_sleep / config.compute_workers,
-        )
-
-    def columns(self) -> dict[str, Any]:
-        """Return the columns of results.csv that say what was asked."""
-        config = self.config
-        connector = config.connector_plugin if config.stream_method == PROXY else None
-        return {
-            'executor': config.executor_plugin.class_name,
-            'connector': connector.class_name if connector else '',
-            'stream': config.stream,
-            'data_size_bytes': config.data_size_bytes,
-            'task_count': config.task_count,
-            'task_sleep': config.task_sleep,
-            'method': config.stream_method,
-            'workers': config.workers,
-            'run': self.run,
-            'point': self.point,
-            'repeat': self.repeat,
-            'executor_plugin': config.executor,
-            'connector_plugin': connector.name if connector else '',
-            'generator': config.generator,
-            'compute_workers': config.compute_workers,
-            'slots': config.slots if self.limited else None,
-            'load': config.offered_load,
-            'offered_rate_per_s': config.rate_per_s,
-            'closed_loop': config.closed_loop,
-            'max_outstanding': self.max_outstanding,
-            'max_in_flight': self.max_in_flight,
-            'queue_size': config.queue_size,
-            'queue_bytes': config.queue_bytes,
-            'verify': 'full' if config.verify_full else 'header',
-            'seed': self.seed,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +197,14 @@ def _axes(values: dict[str, Any], sweep: dict[str, list[Any]]) -> dict[str, list
             raise ConfigError(f'[sweep]: {name} is the same for the whole plan and can not vary.')
         if not entries:
             raise ConfigError(f'[sweep]: {name} has no value; give at least one.')
-    tour = not {'task_count', 'task_sleep', 'load', 'rate'} & {*values, *sweep}
+    given = values | sweep
+    tour = not {'task_count', 'task_sleep', 'load', 'rate', 'arrival'} & {*given}
+    # A trace and a choice of sizes bring their own; an axis by default would contradict them.
+    own_sizes = any(
+        str(entry).startswith((f'{TRACE}:', f'{CHOICE}:'))
+        for name in ('arrival', 'data_size_dist')
+        for entry in _listed(given.get(name))
+    )
     axes: dict[str, list[Any]] = {}
     for name, value in (values | sweep).items():
         entry = known.get(name)
@@ -317,11 +216,17 @@ def _axes(values: dict[str, Any], sweep: dict[str, list[Any]]) -> dict[str, list
             raise ConfigError(f'{name} has no value; give at least one.')
         axes[name] = [entry[0].read(item) for item in entries] if entry else entries
     for name, option in OPTIONS.items():
+        if name == 'data_size_bytes' and own_sizes:
+            continue
         if option.axis and option.axis_default and name not in axes:
             axes[name] = list(option.axis_default)
     if tour:
         axes['load'] = list(TOUR_LOADS)
     return {name: list(dict.fromkeys(entries)) for name, entries in axes.items()}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _recorded(axes: dict[str, list[Any]], points: list[Config], seed: int) -> dict[str, Any]:

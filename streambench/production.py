@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from streambench.arrivals import Sizes, Traffic
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher
 from streambench.clock import now_ns
 from streambench.config import WORKER
@@ -19,9 +20,9 @@ from streambench.message import Message
 from streambench.options import options_of
 from streambench.pacer import Pacer
 from streambench.payload import PayloadPool
-from streambench.plan import RunSpec
 from streambench.recorder import Recorder
 from streambench.records import MEASURE, WARMUP
+from streambench.run_spec import RunSpec
 
 WARMUP_ROUNDS = 6
 WARMUP_HOLD_S = 0.1
@@ -58,6 +59,7 @@ class Production:
         publisher: The sending end of the topic.
         pacer: Waits for intended instants.
         payloads: What the items carry.
+        traffic: When the items leave and how long they are.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Production:
         publisher: Publisher,
         pacer: Pacer,
         payloads: PayloadPool,
+        traffic: Traffic,
     ) -> None:
         self.finished = False
         self.floor_ns = pacer.floor_ns
@@ -90,6 +93,7 @@ class Production:
         self._publisher = publisher
         self._pacer = pacer
         self._payloads = payloads
+        self._traffic = traffic
 
     @property
     def reconnects(self) -> int:
@@ -116,13 +120,18 @@ class Production:
         ledger = self._ledgers[WARMUP]
         asked = self._config.slots
         hold_s = WARMUP_HOLD_S + WARMUP_HOLD_PER_WORKER_S * asked
+        if not self._config.executor_plugin.runs_code:
+            # Its workers take turns, so none needs to be held.
+            hold_s = 0.0
+        # Of the nominal size, all of them, and as fast as they can.
+        traffic = Traffic(arrivals=None, sizes=Sizes(size_bytes=self._config.data_size_bytes))
         async with asyncio.timeout(WARMUP_DEADLINE_S) as deadline:
             try:
                 for _ in range(WARMUP_ROUNDS):
                     dispatcher.configure(WARMUP, sleep_s=hold_s, full=True)
                     ledger.expected = ledger.sent + asked
                     await self._generate_here(
-                        Schedule(count=asked, interval_ns=None, warmup=True, first=ledger.sent),
+                        Schedule(count=asked, traffic=traffic, warmup=True, first=ledger.sent),
                     )
                     # Nothing is measured here, and the watch below ends a warm-up that hangs.
                     while not ledger.done:  # noqa: ASYNC110
@@ -152,10 +161,7 @@ class Production:
         if self._config.generator == WORKER:
             await self._generate_elsewhere()
         else:
-            config = self._config
-            await self._generate_here(
-                Schedule(count=config.task_count, interval_ns=self._spec.interval_ns)
-            )
+            await self._generate_here(Schedule(count=self._config.task_count, traffic=self._traffic))
         self.finished = True
 
     async def _generate_here(self, schedule: Schedule) -> None:
@@ -196,8 +202,7 @@ class Production:
             'topic': self._topic,
             'run': self._run,
             'count': config.task_count,
-            'size_bytes': config.data_size_bytes,
-            'interval_ns': self._spec.interval_ns,
+            'traffic': self._traffic.plain(),
             'store': self._store.description if self._store else '',
         }
         future = await asyncio.to_thread(session.executor.executor.submit, generate_on_worker, plain)
@@ -207,7 +212,6 @@ class Production:
             raise ExecutorError(f'the generator on a worker failed: {error}') from error
         self._remote_reconnects = result['reconnects']
         self.floor_ns = result.get('floor_ns', self.floor_ns)
-        assert self._spec.interval_ns is not None
         if self._store is not None:
             for sequence, key in enumerate(result['keys']):
                 # What was received has brought its key; the others are removed when they end.
@@ -218,8 +222,7 @@ class Production:
                 sent=result['sent'],
                 failed=result['failed_sequences'],
                 first_intended_ns=result['first_intended_ns'],
-                interval_ns=self._spec.interval_ns,
-                size_bytes=config.data_size_bytes,
+                traffic=self._traffic,
             )
         if result['error'] and result['sent'] < config.task_count:
             raise BrokerError(f'the generator on a worker ended early: {result["error"]}')

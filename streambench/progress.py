@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TextIO
 
+from streambench.arrivals import CONSTANT
 from streambench.session import Progress
 from streambench.wording import size_text
 
@@ -63,7 +64,9 @@ class ProgressLine:
         if run is None:
             return progress.doing
         config = run.config
-        pace = 'rate max' if config.closed_loop else f'load {config.offered_load:.3g}'
+        pace = 'rate max' if config.closed_loop else f'load {config.offered_load or 0:.3g}'
+        if config.arrival != CONSTANT:
+            pace = f'{config.arrival}, {pace}'
         where = (
             f'run {run.run + 1} of {self._runs}: {config.stream_method} '
             f'{size_text(config.data_size_bytes)} at {pace}'

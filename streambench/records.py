@@ -9,8 +9,10 @@ Schema history:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any
+
+from streambench.stages import stage_columns
 
 SCHEMA_VERSION = 1
 
@@ -77,14 +79,14 @@ class SeriesRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
+class _RunColumns:
     """One run: what was asked, what happened, and whether to believe it. A row of results.csv."""
 
     # The eleven columns of psbench, in its order and with its meaning.
     executor: str = column("Class name of the executor, as psbench's.", default='')
     connector: str = column("Class name of the connector, as psbench's; empty without.", default='')
     stream: str = column('Name of the broker.', default='')
-    data_size_bytes: int = column('Length of every payload.', unit='bytes', default=0)
+    data_size_bytes: int = column('Length of every payload, or their mean.', unit='bytes', default=0)
     task_count: int = column('Items of the measurement.', default=0)
     task_sleep: float = column('Nominal time of a compute task.', unit='s', default=0.0)
     method: str = column('`default` or `proxy`.', default='')
@@ -112,6 +114,11 @@ class RunRow:
     load: float | None = column('Offered load: rate x task_sleep / compute_workers.')
     offered_rate_per_s: float | None = column('Items per second that the schedule asks.', unit='1/s')
     closed_loop: bool = column('Whether the rate was `max`, paced by credits.', default=False)
+    arrival: str = column(
+        'When items leave: `constant`, `poisson`, `burst:N`, `trace:FILE`.', default=''
+    )
+    trace_speed: float | None = column('How many times faster than recorded a trace was replayed.')
+    data_size_dist: str = column('How the lengths of payloads are distributed.', default='')
     max_outstanding: int | None = column('Credits of the closed loop.')
     max_in_flight: int = column('Most tasks submitted and not completed.', default=0)
     queue_size: int = column('Most items received and not submitted.', default=0)
@@ -158,9 +165,38 @@ class RunRow:
     backpressure_s: float = column(
         'Seconds the reader stood still because the queue was full.', unit='s', default=0.0
     )
+    waiting_explained_percent: float | None = column(
+        'Share of the waiting for a worker that queueing theory explains; absent without waiting.'
+    )
+    waiting_unexplained_p50_s: float | None = column(
+        'Median of what it does not explain, per item.', unit='s'
+    )
+    waiting_unexplained_p99_s: float | None = column(
+        '99th percentile of the same; absent below 299 items.', unit='s'
+    )
+    waiting_sticks_out: str = column(
+        'Items whose unexplained waiting sticks out, the first twenty.', default=''
+    )
     verdict: str = column('`valid`, `caution` or `invalid`.', default='')
     reasons: str = column('Why the verdict is not `valid`.', default='')
 
+
+if TYPE_CHECKING:
+    RunRow = _RunColumns
+else:
+    # The columns of the stages are derived, so they are added to those that are written out above.
+    RunRow = make_dataclass(
+        'RunRow',
+        [
+            (name, float | None, column(doc, unit=unit))
+            for name, unit, doc in stage_columns()
+            if name not in {entry.name for entry in fields(_RunColumns)}
+        ],
+        bases=(_RunColumns,),
+        frozen=True,
+        slots=True,
+        kw_only=True,
+    )
 
 PSBENCH_COLUMNS = tuple(entry.name for entry in fields(RunRow))[:11]
 

@@ -13,21 +13,12 @@ from streambench.config import Config
 from streambench.plan import Plan
 from streambench.records import RunRow
 from streambench.settings import plan_values
+from streambench.tables import text_table
 from streambench.verdict import CAUTION, INVALID, VALID
+from streambench.waterfall import savings, waterfall
 from streambench.wording import seconds_text, size_text, workers_text
 
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a plain table: the first two columns to the left, figures to the right."""
-    lines = [list(head), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return '\n'.join(
-        '  '.join(
-            cell.ljust(width) if number < 2 else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+MOST_POINTS = 8
 
 
 def runs_text(plan: Plan) -> str:
@@ -122,7 +113,7 @@ def plan_text(plan: Plan) -> str:
         f'{_counted(len(plan.runs), "run")} in {_counted(sessions, "session")}, seed {plan.seed}: '
         f'{_servers_text(plan)}, {"; ".join(workers)}',
         '',
-        table(head, rows),
+        text_table(head, rows),
         '',
     ]
     expected = plan.expected_s
@@ -182,6 +173,7 @@ def _merged(
             row.connector_plugin,
             row.closed_loop,
             axes.get(row.point, ()),
+            (row.arrival, row.trace_speed, row.data_size_dist),
         )
         lines.setdefault(place, []).append(group)
     loads = sorted({row.load for row in rows if row.load is not None})
@@ -196,6 +188,14 @@ def _merged(
     return [(group, group) for group in groups.values()]
 
 
+def _axes_of(plan: Plan | None) -> dict[int, tuple[str, ...]]:
+    """Return the values of the plan's further axes, by point."""
+    if plan is None:
+        return {}
+    names = swept(plan)
+    return {run.point: axis_texts(run.config, names) for run in plan.runs}
+
+
 def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
     """Return the table of results: a line per point, medians over repetitions.
 
@@ -204,7 +204,7 @@ def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
         plan: Where they come from, for axes that are no columns of theirs.
     """
     names = swept(plan) if plan is not None else ()
-    axes = {run.point: axis_texts(run.config, names) for run in plan.runs} if plan is not None else {}
+    axes = _axes_of(plan)
     pairs = _merged(rows, axes)
     merged = any(high is not low for high, low in pairs)
     workers = len({row.workers for row in rows}) > 1
@@ -248,7 +248,7 @@ def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
         'sojourn p50',
         'p95',
     )
-    text = table(head, lines)
+    text = text_table(head, lines)
     if merged:
         upper, lower = pairs[0][0][0].load or 0, pairs[0][1][0].load or 0
         text += (
@@ -277,8 +277,15 @@ def verdict_text(rows: Sequence[RunRow]) -> str:
 
 
 def notes_text(rows: Sequence[RunRow]) -> list[str]:
-    """Return what every output must say about how the load was made."""
+    """Return what every output must say: how the load was made, and what theory says of it."""
     notes = []
+    explained = _median(rows, 'waiting_explained_percent')
+    unexplained = _median(rows, 'waiting_unexplained_p50_s')
+    if explained is not None and unexplained is not None:
+        notes.append(
+            f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
+            f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
+        )
     closed = [row for row in rows if row.closed_loop]
     if closed:
         permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
@@ -289,6 +296,17 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
             'flight'
         )
     return notes
+
+
+def _where(rows: Sequence[RunRow], plan: Plan | None) -> list[str]:
+    """Return where the sojourns went, for as many points as a screen holds."""
+    points = [low for _, low in _merged(rows, _axes_of(plan))]
+    if len(points) > MOST_POINTS:
+        return []
+    head, lines = waterfall(points)
+    if not lines:
+        return []
+    return [text_table(head, lines), *savings(points), '']
 
 
 def screen(
@@ -315,6 +333,8 @@ def screen(
     if rows:
         say(results_text(rows, plan))
         say('')
+        for line in _where(rows, plan):
+            say(line)
         for note in notes_text(rows):
             say(note)
         say(verdict_text(rows))

@@ -13,19 +13,20 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from streambench.arrivals import Traffic
 from streambench.bridge import Bridge
 from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S, now_ns
 from streambench.config import PROXY, WORKER
 from streambench.dispatcher import Dispatcher
 from streambench.errors import ExecutorError, StallError, StreamBenchError
+from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.log import logger
 from streambench.pacer import Pacer
-from streambench.payload import PayloadPool
-from streambench.plan import RunSpec
 from streambench.production import Keys, Production, Surroundings
-from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
+from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow, column_names
+from streambench.run_spec import RunSpec
 from streambench.summary import figures
 from streambench.verdict import COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED, judge
 
@@ -80,6 +81,7 @@ class Run:
         self._production: Production | None = None
         self._subscriber: Subscriber | None = None
         self._proven = 0
+        self._traffic: Traffic | None = None
 
     async def measure(self) -> None:
         """Make the run; what ends it early is kept in `error` for the row.
@@ -112,7 +114,8 @@ class Run:
     async def _measure(self) -> None:
         config, session = self._config, self._session
         async with AsyncExitStack() as stack:
-            payloads = await asyncio.to_thread(PayloadPool, config.data_size_bytes)
+            traffic = self._traffic = await asyncio.to_thread(self._spec.traffic)
+            payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
                 session.broker.open_subscriber(self._topic)
             )
@@ -142,6 +145,7 @@ class Run:
                 publisher=publisher,
                 pacer=pacer,
                 payloads=payloads,
+                traffic=traffic,
             )
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._dispatcher.read(self._subscriber))
@@ -185,8 +189,9 @@ class Run:
         assert self._dispatcher is not None
         assert self._production is not None
         config, ledger, dispatcher = self._config, self._measured, self._dispatcher
-        interval_s = (self._spec.interval_ns or 0) / NS_PER_S
-        allowed_s = config.stall_timeout + interval_s
+        arrivals = self._traffic.arrivals if self._traffic else None
+        gap_s = arrivals.longest_gap_ns / NS_PER_S if arrivals else 0.0
+        allowed_s = config.stall_timeout + gap_s
         seen: tuple[int, ...] = ()
         moved_ns = now_ns()
         # The last item must not wait for a poll: its instants are stamped elsewhere, but a run of
@@ -254,21 +259,23 @@ class Run:
         # A run that came to its end may have failed tasks: the first says why.
         reason = str(self.error) if self.error else ledger.task_error
         await session.recorder.seal()
+        if self._traffic is None:
+            self._traffic = await asyncio.to_thread(self._spec.traffic)
         row = self._row(reason)
         row |= await asyncio.to_thread(
             figures,
             session.recorder.item_parts,
             run=self._spec.run,
             count=config.task_count,
-            size_bytes=config.data_size_bytes,
-            interval_ns=self._spec.interval_ns,
+            arrivals=self._traffic.arrivals,
             task_sleep=config.task_sleep,
             compute_workers=config.compute_workers,
             makespan_s=self._makespan_s(),
             completed=ledger.completed,
+            completed_bytes=ledger.completed_bytes,
         )
         blank = RunRow()
-        known = {name: getattr(blank, name) for name in RunRow.__slots__} | row
+        known = {name: getattr(blank, name) for name in column_names(RunRow)} | row
         grade, reasons = judge(known, asked_workers=config.slots, limited=self._spec.limited)
         result = RunRow(**(row | {'verdict': grade, 'reasons': '; '.join(reasons)}))
         await session.recorder.run(result)

@@ -25,10 +25,10 @@ from streambench.connectors.store import OpenStore
 from streambench.errors import ExecutorError
 from streambench.executors.base import OpenExecutor
 from streambench.log import logger
-from streambench.plan import RunSpec
 from streambench.recorder import Recorder
 from streambench.records import RunRow
 from streambench.run import Run
+from streambench.run_spec import RunSpec
 from streambench.servers.redis import EmbeddedRedis
 
 LOCAL_NAMES = ('localhost', '127.0.0.1', '::1')

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench import registry
+from streambench.arrivals import CONSTANT, FIXED, mean_choice_bytes
 from streambench.config import (
     CHOOSERS,
     DEFAULT,
@@ -27,6 +28,7 @@ from streambench.config import (
 )
 from streambench.errors import ConfigError, MissingExtraError
 from streambench.options import Option, options_of
+from streambench.trace import Trace, read_trace, trace_path
 
 # A pool of payloads, one on its way and one on a worker: what a size needs at the very least.
 COPIES = 4
@@ -92,13 +94,15 @@ def configure(**values: Any) -> Config:
         plugins[f'{kind}_plugin'] = _plugin(kind, chosen[chooser], rest, chooser, needed=needed)
     for name in rest:
         _refuse_stray(name, chosen)
-    if not core.get('task_sleep', OPTIONS['task_sleep'].default) and 'rate' not in core:
+    trace = _load_model(core)
+    scheduled = 'rate' in core or trace is not None
+    if not core.get('task_sleep', OPTIONS['task_sleep'].default) and not scheduled:
         if 'load' in core:
             raise ConfigError(
                 f'--load {core["load"]:g} has no meaning at --task-sleep 0: give --rate instead.'
             )
         core['rate'] = RATE_MAX
-    config = Config(**core, **plugins)
+    config = Config(**core, **plugins, trace=trace)
     _refuse_impossible(config)
     return config
 
@@ -114,6 +118,47 @@ def _refuse_stray(name: str, chosen: Mapping[str, Any]) -> None:
         f'{entry.flag} belongs to {flag} {plugins}, and here it is {flag} {chosen[kinds[kind]]}: '
         'leave it out.'
     )
+
+
+def _load_model(core: dict[str, Any]) -> Trace | None:
+    """Return the trace, if items leave by one, and set what it or the distribution of sizes sets."""
+    arrival = core.get('arrival', CONSTANT)
+    distribution = core.get('data_size_dist', FIXED)
+    mean_bytes = mean_choice_bytes(distribution)
+    if mean_bytes is not None:
+        _set(core, 'data_size_bytes', mean_bytes, by=f'--data-size-dist {distribution}')
+    path = trace_path(arrival)
+    if path is None:
+        if core.get('trace_speed', 1.0) != 1.0:
+            raise ConfigError(
+                f'--trace-speed {core["trace_speed"]:g} is for --arrival trace:FILE: leave it out.'
+            )
+        return None
+    for name in ('rate', 'load'):
+        if name in core:
+            raise ConfigError(
+                f'--{name} {core[name]} and --arrival {arrival} both set the rate: give --trace-speed '
+                'to replay it faster.'
+            )
+    trace = read_trace(path)
+    _set(core, 'task_count', len(trace.offsets_ns), by=f'--arrival {arrival}')
+    if trace.mean_bytes is not None:
+        if distribution != FIXED:
+            raise ConfigError(
+                f'--data-size-dist {distribution} and the sizes in --arrival {arrival} both set how '
+                'long payloads are: leave the distribution out.'
+            )
+        _set(core, 'data_size_bytes', trace.mean_bytes, by=f'--arrival {arrival}')
+    return trace
+
+
+def _set(core: dict[str, Any], name: str, value: int, *, by: str) -> None:
+    """Set an option that follows from another; given, it must be the same."""
+    if core.setdefault(name, value) != value:
+        raise ConfigError(
+            f'{OPTIONS[name].flag} {core[name]} does not fit {by}, which sets it to {value}: leave it '
+            'out.'
+        )
 
 
 def _plugin(kind: str, name: str, rest: dict[str, Any], chooser: str, *, needed: bool) -> Any:
@@ -169,8 +214,23 @@ def _refuse_impossible(config: Config) -> None:
             f'--ps-connector {connector.name} keeps payloads in this process, where the workers of '
             f'--executor {config.executor} are not: take redis or file.'
         )
+    if config.closed_loop and config.arrival != CONSTANT:
+        raise ConfigError(
+            f'--arrival {config.arrival} has no meaning in a closed loop (--rate max, or --task-sleep '
+            '0 without a rate), which sends when a credit is free: give --rate a number.'
+        )
+    if config.stream_method == PROXY and not config.executor_plugin.runs_code:
+        raise ConfigError(
+            f'--executor {config.executor} runs no code that could resolve a proxy: give '
+            '--stream-method default.'
+        )
     if config.generator != WORKER:
         return
+    if not config.executor_plugin.runs_code:
+        raise ConfigError(
+            f'--executor {config.executor} runs no code and so no generator on a worker: give '
+            '--generator loop.'
+        )
     if config.workers == 1:
         raise ConfigError(
             '--generator worker with --max-workers 1 leaves no worker to compute: take 2 or more, '

@@ -6,24 +6,30 @@ memory than one column. Sources of the formulas stand at the functions.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streambench.clock import NS_PER_S
+from streambench.clock import NS_PER_S, clock_domain
+from streambench.oracle import explain
 from streambench.records import COMPLETED, MEASURE
+from streambench.stages import AROUND, CHAIN, QUANTILES, STAGES, Stage
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from streambench.arrivals import Arrivals
 
 Z_95 = 1.959964
 CONFIDENCE = 0.95
 GROWTH_PER_INTERVAL = 0.02
 GROWTH_OF_FIRST = 0.2
 GROWTH_ITEMS = 40
+EXPLAINED_ITEMS = 200_000
+SHOWN_ITEMS = 20
+SOJOURN = next(stage for stage in STAGES if stage.name == 'sojourn')
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +77,34 @@ def estimate(values: pyarrow.ChunkedArray | Sequence[float], quantile: float) ->
 
 
 def ideal_makespan_s(
-    *, count: int, interval_ns: int | None, task_sleep: float, compute_workers: int
+    *, count: int, arrivals: Arrivals | None, task_sleep: float, compute_workers: int
 ) -> float | None:
     """Return the makespan of a queue without overhead, fed the same arrivals; None for sleep 0.
 
     The recursion of Kiefer and Wolfowitz (1955) for c servers: each item starts at its arrival or
-    when the first server is free. Without a schedule all items are there at the start.
+    when the first server is free; with equal service times that is the end of the c-th item before
+    it. The makespan begins at the first arrival. Without a schedule all items are there at the start.
+
+    Args:
+        count: Items.
+        arrivals: Their intended instants, or None for a closed loop.
+        task_sleep: Nominal time of a task.
+        compute_workers: Servers.
     """
     if not task_sleep or not count:
         return None
-    if interval_ns is None:
+    if arrivals is None:
         return math.ceil(count / compute_workers) * task_sleep
-    interval_s = interval_ns / NS_PER_S
-    if interval_s * compute_workers >= task_sleep:
-        return (count - 1) * interval_s + task_sleep
-    free = [0.0] * compute_workers
-    end = 0.0
-    for number in range(count):
-        start = max(number * interval_s, free[0])
-        end = max(end, start + task_sleep)
-        heapq.heapreplace(free, start + task_sleep)
-    return end
+    service_ns = round(task_sleep * NS_PER_S)
+    if arrivals.constant and arrivals.interval_ns * compute_workers >= service_ns:
+        return (count - 1) * arrivals.interval_ns / NS_PER_S + task_sleep
+    offsets_ns = arrivals.offsets_ns
+    ends = [0] * compute_workers
+    end = 0
+    for number, arrival_ns in enumerate(offsets_ns):
+        server = number % compute_workers
+        end = ends[server] = max(arrival_ns, ends[server]) + service_ns
+    return (end - offsets_ns[0]) / NS_PER_S
 
 
 def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> float | None:
@@ -154,12 +167,12 @@ def figures(
     *,
     run: int,
     count: int,
-    size_bytes: int,
-    interval_ns: int | None,
+    arrivals: Arrivals | None,
     task_sleep: float,
     compute_workers: int,
     makespan_s: float | None,
     completed: int,
+    completed_bytes: int,
 ) -> dict[str, Any]:
     """Return the figures of a run under the names of results.csv.
 
@@ -167,43 +180,98 @@ def figures(
         parts: Sealed parts of items.
         run: Number of the run.
         count: Items asked for.
-        size_bytes: Length of a payload.
-        interval_ns: Time between two items, or None for a closed loop.
+        arrivals: Intended instants of the items, or None for a closed loop.
         task_sleep: Nominal time of a task.
         compute_workers: Workers that compute.
         makespan_s: First intended send to last completion.
         completed: Items that completed.
+        completed_bytes: Length of their payloads together.
     """
-    import pyarrow.compute as compute
-
     result: dict[str, Any] = {'makespan_s': makespan_s}
     ideal = ideal_makespan_s(
         count=count,
-        interval_ns=interval_ns,
+        arrivals=arrivals,
         task_sleep=task_sleep,
         compute_workers=compute_workers,
     )
     result['ideal_makespan_s'] = ideal
     if makespan_s:
         result['throughput_per_s'] = completed / makespan_s
-        result['bytes_per_s'] = completed * size_bytes / makespan_s
+        result['bytes_per_s'] = completed_bytes / makespan_s
         if ideal is not None and completed == count:
             result['efficiency'] = ideal / makespan_s
-    sojourns, delays = durations(
-        parts, run, [('complete_ns', 'intended_ns'), ('put_start_ns', 'intended_ns')]
-    )
-    result['sojourn_n'] = len(sojourns)
-    if interval_ns is not None and len(sojourns):
-        result['sojourn_growth_s'] = growth_per_item_s(sojourns, interval_ns / NS_PER_S)
+    sojourns = _stage(parts, run, SOJOURN)
+    if arrivals is not None and arrivals.constant and len(sojourns):
+        # Where arrivals vary, so do sojourns, at any load.
+        result['sojourn_growth_s'] = growth_per_item_s(sojourns, arrivals.interval_ns / NS_PER_S)
     median = estimate(sojourns, 0.5)
     if median is not None:
-        result['sojourn_p50_s'] = median.value
         result['sojourn_p50_low_s'] = median.low
         result['sojourn_p50_high_s'] = median.high
-    tail = estimate(sojourns, 0.95)
-    result['sojourn_p95_s'] = tail and tail.value
-    result['sojourn_max_s'] = compute.max(sojourns).as_py()
-    late = estimate(delays, 0.5)
-    result['publish_delay_p50_s'] = late and late.value
-    result['publish_delay_max_s'] = compute.max(delays).as_py()
+    return result | stage_figures(parts, run, sojourns) | _waiting(parts, run, compute_workers)
+
+
+def _stage(parts: Sequence[Path], run: int, stage: Stage) -> pyarrow.ChunkedArray:
+    return durations(parts, run, [(stage.end, stage.begin)])[0]
+
+
+def stage_figures(parts: Sequence[Path], run: int, sojourns: pyarrow.ChunkedArray) -> dict[str, Any]:
+    """Return the columns of every stage, read one after the other.
+
+    Args:
+        parts: Sealed parts of items.
+        run: Number of the run.
+        sojourns: Of the same items, in the order of the parts.
+    """
+    import pyarrow.compute as compute
+
+    result: dict[str, Any] = {}
+    around: dict[str, Any] = {}
+    for name, ranks in AROUND.items():
+        result[f'at_{name}_n'] = 0
+        if estimate(sojourns, QUANTILES[name]) is not None:
+            low, high = compute.quantile(sojourns, q=list(ranks)).to_pylist()
+            around[name] = compute.and_(
+                compute.greater_equal(sojourns, low), compute.less_equal(sojourns, high)
+            )
+            result[f'at_{name}_n'] = compute.sum(around[name]).as_py()
+    for stage in STAGES:
+        values = _stage(parts, run, stage)
+        result[f'{stage.name}_n'] = len(values)
+        result[f'{stage.name}_mean_s'] = compute.mean(values).as_py()
+        result[f'{stage.name}_max_s'] = compute.max(values).as_py()
+        for name, quantile in QUANTILES.items():
+            found = estimate(values, quantile)
+            result[f'{stage.name}_{name}_s'] = found and found.value
+        for name, chosen in around.items() if stage in CHAIN else ():
+            mean = compute.mean(compute.filter(values, chosen)).as_py()
+            result[f'{stage.name}_at_{name}_s'] = mean
     return result
+
+
+def _waiting(parts: Sequence[Path], run: int, servers: int) -> dict[str, Any]:
+    """Return how much of the waiting for a worker queueing theory explains."""
+    import pyarrow.parquet
+
+    visits: list[tuple[int, int | None, int | None, int | None]] = []
+    clocks: set[str | None] = set()
+    for part in parts:
+        table = pyarrow.parquet.read_table(
+            part,
+            columns=['sequence', 'receive_ns', 'start_ns', 'end_ns', 'worker_clock'],
+            filters=[('run', '=', run), ('phase', '=', MEASURE)],
+        )
+        clocks |= set(table['worker_clock'].unique().to_pylist())
+        visits += zip(*(column.to_pylist() for column in table.columns[:4]), strict=True)
+        if len(visits) > EXPLAINED_ITEMS:
+            return {}
+    if clocks - {None, clock_domain()} or not visits:
+        # Another host's clock would be mistaken for waiting.
+        return {}
+    found = explain(visits, servers)
+    return {
+        'waiting_explained_percent': found.explained_percent,
+        'waiting_unexplained_p50_s': found.unexplained_median_s,
+        'waiting_unexplained_p99_s': found.unexplained_p99_s,
+        'waiting_sticks_out': ' '.join(map(str, found.sticking_out[:SHOWN_ITEMS])),
+    }

@@ -97,7 +97,9 @@ def judge(row: Mapping[str, Any], *, asked_workers: int, limited: bool) -> tuple
                 f'generator {late * 1e3:.1f} ms late at the median, interval {interval * 1e3:.1f} ms'
             )
     floor = row['pacing_floor_s']
-    if rate and floor and floor * rate > BOUNDS.pacing_share:
+    # Those of a burst are to leave in clumps, and a trace's intervals are its own.
+    spaced = row['arrival'] in ('', 'constant', 'poisson')
+    if rate and floor and spaced and floor * rate > BOUNDS.pacing_share:
         caution.append(
             f'pacing floor {floor * 1e3:.1f} ms is {floor * rate:.0%} of the interval: items leave '
             'in clumps'

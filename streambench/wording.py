@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.plan import RunSpec
+from streambench.run_spec import RunSpec
 
 
 def size_text(size_bytes: int) -> str:

@@ -23,8 +23,8 @@ from blockbuster import blockbuster_ctx
 
 from streambench.config import Config
 from streambench.errors import ConfigError
-from streambench.plan import RunSpec
 from streambench.recorder import make_run_directory
+from streambench.run_spec import RunSpec
 from streambench.session import RunResult, Session, open_session
 from streambench.settings import configure
 

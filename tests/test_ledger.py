@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
+from streambench.arrivals import Arrivals, Sizes, Traffic
 from streambench.errors import BrokerError
 from streambench.ledger import Ledger
 from streambench.message import Message
@@ -34,6 +36,12 @@ def message(sequence: int) -> Message:
 def ledger(rows: list[ItemRow], *, expected: int = 3, remote: bool = False) -> Ledger:
     """Return an empty account that appends final rows to a list."""
     return Ledger(run=0, expected=expected, finished=rows.append, remote=remote, dispatcher=4)
+
+
+def even(count: int) -> Traffic:
+    """Return items of 10 bytes, 1 ns apart."""
+    arrivals = Arrivals(count=count, interval_ns=1, drawn_ns=None)
+    return Traffic(arrivals=arrivals, sizes=Sizes(size_bytes=10, drawn_bytes=None))
 
 
 def ack(account: Ledger, item: ItemRow, receivers: int | None = 1) -> None:
@@ -153,7 +161,12 @@ def test_a_remote_generator_settles_at_its_end() -> None:
     item = account.received_item(message(1), 400)
     assert item is not None
     account.task_ended(item, OUTCOME, None, 500)
-    account.settle_remote(sent=4, failed=[0], first_intended_ns=100, interval_ns=1, size_bytes=10)
+    drawn_ns, drawn_bytes = array('q', [5, 6, 9, 20]), array('q', [10, 20, 30, 40])
+    traffic = Traffic(
+        arrivals=Arrivals(count=4, interval_ns=5, drawn_ns=drawn_ns),
+        sizes=Sizes(size_bytes=25, drawn_bytes=drawn_bytes),
+    )
+    account.settle_remote(sent=4, failed=[0], first_intended_ns=100, traffic=traffic)
     assert (account.sent, account.lost, account.done) == (4, 1, False)
     late = account.received_item(message(3), 600)
     assert late is not None
@@ -166,6 +179,9 @@ def test_a_remote_generator_settles_at_its_end() -> None:
         2: LOST,
         3: COMPLETED,
     }
+    # What never came stands where the schedule, counted from the first item, wanted it.
+    lost = {row.sequence: (row.intended_ns, row.size_bytes) for row in rows if row.status == LOST}
+    assert lost == {0: (100, 10), 2: (104, 30)}
 
 
 def test_what_comes_after_a_remote_generator_ended_is_in_order() -> None:
@@ -173,7 +189,7 @@ def test_what_comes_after_a_remote_generator_ended_is_in_order() -> None:
     rows: list[ItemRow] = []
     account = ledger(rows, expected=3, remote=True)
     assert account.received_item(message(0), 400) is not None
-    account.settle_remote(sent=3, failed=[], first_intended_ns=100, interval_ns=1, size_bytes=10)
+    account.settle_remote(sent=3, failed=[], first_intended_ns=100, traffic=even(3))
     for sequence in (1, 2):
         item = account.received_item(message(sequence), 400)
         assert item is not None
@@ -188,7 +204,7 @@ def test_a_remote_generator_s_items_in_a_gap_are_lost() -> None:
     assert account.received_item(message(0), 400) is not None
     account.gap()
     assert account.received_item(message(3), 400) is not None
-    account.settle_remote(sent=5, failed=[], first_intended_ns=100, interval_ns=1, size_bytes=10)
+    account.settle_remote(sent=5, failed=[], first_intended_ns=100, traffic=even(5))
     assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2]
     account.gap()
     assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2, 4]

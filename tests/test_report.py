@@ -16,10 +16,10 @@ from streambench.report import (
     results_text,
     runs_text,
     screen,
-    table,
     verdict_text,
 )
 from streambench.session import Progress
+from streambench.tables import text_table
 from streambench.wording import seconds_text, size_text
 
 GOOD: dict[str, Any] = {
@@ -72,7 +72,7 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 def test_a_table_is_aligned() -> None:
     """Words stand to the left, figures to the right."""
-    lines = table(('method', 'size', 'n'), [('default', '1 kB', '10'), ('proxy', '10 kB', '9')])
+    lines = text_table(('method', 'size', 'n'), [('default', '1 kB', '10'), ('proxy', '10 kB', '9')])
     assert lines.splitlines() == [
         'method   size    n',
         'default  1 kB   10',

@@ -18,6 +18,7 @@ from streambench import Config, RunSpec, open_session
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher, Subscriber
 from streambench.brokers.memory import MemoryBroker
 from streambench.message import HEADER_BYTES
+from streambench.records import RunRow, column_names
 from streambench.settings import configure
 from streambench.verdict import exit_codes
 
@@ -122,7 +123,7 @@ async def test_the_account_names_what_happened(tmp_path: Path) -> None:
     assert (row.duplicated, row.reordered, row.corrupt, row.foreign) == (1, 1, 1, 1)
     assert row.ended == 'stalled'
     assert row.efficiency is None
-    assert exit_codes({name: getattr(row, name) for name in row.__slots__}) == {3, 4}
+    assert exit_codes({name: getattr(row, name) for name in column_names(RunRow)}) == {3, 4}
     found = await asyncio.to_thread(measured_rows, tmp_path)
     assert {row['sequence'] for row in found if row['status'] == 'lost'} == {3, 7}
     assert [row['sequence'] for row in found if row['fault']] == [20]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import pyarrow
 import pytest
 
+from streambench.arrivals import Arrivals
 from streambench.summary import estimate, growth_per_item_s, ideal_makespan_s, samples_needed
 
 
@@ -44,16 +46,35 @@ def test_too_few_items_carry_no_percentile() -> None:
 )
 def test_ideal_makespan(count: int, interval_s: float | None, workers: int, ideal: float) -> None:
     """At load 1 the last item's arrival and sleep; above it the servers; without a schedule, waves."""
-    interval_ns = None if interval_s is None else round(interval_s * 1e9)
+    arrivals = interval_s and Arrivals(count=count, interval_ns=round(interval_s * 1e9))
     found = ideal_makespan_s(
-        count=count, interval_ns=interval_ns, task_sleep=1.0, compute_workers=workers
+        count=count, arrivals=arrivals or None, task_sleep=1.0, compute_workers=workers
     )
     assert found == pytest.approx(ideal, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ('offsets_s', 'workers', 'ideal'),
+    [
+        ([0, 0, 0, 0, 0], 2, 3.0),
+        ([5, 5, 9], 1, 5.0),
+        ([0, 0.5, 3], 1, 4.0),
+        ([0, 0.5, 0.6, 0.7], 2, 2.5),
+    ],
+)
+def test_ideal_makespan_of_any_arrivals(offsets_s: list[float], workers: int, ideal: float) -> None:
+    """Waiting follows the real arrivals, and the makespan begins at the first of them."""
+    drawn_ns = array('q', [round(offset * 1e9) for offset in offsets_s])
+    arrivals = Arrivals(count=len(drawn_ns), interval_ns=1, drawn_ns=drawn_ns)
+    found = ideal_makespan_s(
+        count=len(drawn_ns), arrivals=arrivals, task_sleep=1.0, compute_workers=workers
+    )
+    assert found == pytest.approx(ideal, abs=1e-9)
+
+
 def test_no_ideal_without_sleep() -> None:
     """Without a service time there is nothing to be ideal about."""
-    assert ideal_makespan_s(count=9, interval_ns=None, task_sleep=0, compute_workers=3) is None
+    assert ideal_makespan_s(count=9, arrivals=None, task_sleep=0, compute_workers=3) is None
 
 
 def test_growth_is_seen_and_noise_is_not() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streambench.errors import first_exit_code
-from streambench.records import RunRow
+from streambench.records import RunRow, column_names
 from streambench.verdict import CAUTION, INVALID, VALID, bounds_table, exit_codes, judge
 
 
@@ -24,7 +24,7 @@ def row(**changes: Any) -> dict[str, Any]:
         'pacing_floor_s': 0.0001,
     }
     blank = RunRow()
-    return {name: getattr(blank, name) for name in RunRow.__slots__} | good | changes
+    return {name: getattr(blank, name) for name in column_names(RunRow)} | good | changes
 
 
 @pytest.mark.parametrize(

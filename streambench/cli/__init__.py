@@ -52,6 +52,10 @@ def _run(arguments: Sequence[str]) -> int:
         from streambench.catalogue import catalogue_text
 
         say(catalogue_text())
+    elif namespace.command == 'compare':
+        from streambench.cli import compare
+
+        return compare.run(namespace)
     else:
         plan = plan_of(namespace, os.environ)
         if not namespace.dry_run:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from streambench import __version__, registry
+from streambench.cli import compare
 from streambench.config import CHOOSERS, OPTIONS
 from streambench.errors import ConfigError
 from streambench.kinds import PASSWORD_REMEDY
@@ -112,6 +113,7 @@ def parser(*, others: bool) -> argparse.ArgumentParser:
         description='Show every broker, connector and executor, and whether it can run here.',
         allow_abbrev=False,
     )
+    compare.add_parser(commands)
     groups = {name: run.add_argument_group(title) for name, title in GROUPS.items()}
     for entry, takers in known_options(others=others).values():
         if not entry.secret:

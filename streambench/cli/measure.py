@@ -23,11 +23,12 @@ from streambench.errors import (
     StreamBenchError,
     first_exit_code,
 )
-from streambench.plan import Plan, RunSpec
+from streambench.plan import Plan
 from streambench.progress import ProgressLine
 from streambench.recorder import Recorder, make_run_directory
 from streambench.records import RunRow, column_names
 from streambench.report import runs_text, screen
+from streambench.run_spec import RunSpec
 from streambench.session import Session, open_session
 from streambench.verdict import COMPLETE, INVALID, exit_codes
 from streambench.wording import workers_text
@@ -126,7 +127,7 @@ def measure(plan: Plan) -> int:
             codes.add(failure.exit_code)
     rows = recorder.rows if recorder else []
     for row in rows:
-        codes |= exit_codes({name: getattr(row, name) for name in row.__slots__})
+        codes |= exit_codes({name: getattr(row, name) for name in column_names(RunRow)})
     measured = any(row.sent for row in rows)
     if recorder is not None and measured:
         try:

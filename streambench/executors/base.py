@@ -10,7 +10,7 @@ from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from streambench.plugin import Plugin
 
@@ -33,7 +33,14 @@ class OpenExecutor:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorPlugin(Plugin):
-    """Settings of an executor, able to open a pool of workers."""
+    """Settings of an executor, able to open a pool of workers.
+
+    Attributes:
+        runs_code: Whether its workers run Python, so that one can resolve a proxy, be the generator,
+            or be held by a task while the others are proven.
+    """
+
+    runs_code: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -23,8 +23,8 @@ CASES: dict[str, dict[str, Any]] = {
     'parsl-thread': {'executor': 'parsl', 'parsl_executor': 'thread'},
     'parsl-htex-local': {'executor': 'parsl', 'parsl_executor': 'htex-local'},
 }
-# Executors that need a service or a cluster have tests of their own.
-MISSING = set(registry.names('executor', others=False)) - {'globus-compute'}
+# Executors that need a service or a cluster, or that run no code, have tests of their own.
+MISSING = set(registry.names('executor', others=False)) - {'globus-compute', 'simulated'}
 MISSING -= {values['executor'] for values in CASES.values()}
 
 

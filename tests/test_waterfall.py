@@ -1,0 +1,54 @@
+"""Where the time went: stages that add up, and a saving that is named where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from streambench import configure, open_session
+from streambench.records import RunRow
+from streambench.stages import CHAIN
+from streambench.waterfall import savings, split, waterfall
+
+
+def row(method: str, **stages_s: float) -> RunRow:
+    """Return a row whose stages around the median are given, the others 0."""
+    values: dict[str, Any] = {
+        f'{stage.name}_at_p50_s': stages_s.get(stage.name, 0.0) for stage in CHAIN
+    }
+    return RunRow(method=method, data_size_bytes=1_000_000, **values | {'at_p50_n': 3})
+
+
+def test_a_saving_is_named_where_it_is() -> None:
+    """What proxy saves at the median is told with the stages that changed most."""
+    points = [
+        [row('default', delivery=0.005, dispatch=0.004, task_sleep=0.05)],
+        [row('proxy', put=0.001, delivery=0.001, resolve=0.001, task_sleep=0.05)],
+    ]
+    assert savings(points) == ['→ at 1 MB proxy saves 6.0 ms: delivery -4.0, dispatch -4.0, put +1.0']
+    _, lines = waterfall(points)
+    assert [line[:2] for line in lines] == [['default 1 MB', 'p50'], ['proxy 1 MB', 'p50']]
+    assert [line[-2:] for line in lines] == [['59.0', '3'], ['53.0', '3']]
+
+
+def test_what_n_can_not_carry_is_absent() -> None:
+    """A point without items around a quantile has no line for it."""
+    assert split([RunRow(method='default')], 'p99') is None
+    assert waterfall([[RunRow(method='default')]])[1] == []
+
+
+async def test_stages_of_a_run_add_up(tmp_path: Path) -> None:
+    """The means of the stages are those of the sojourn, and those around the median add up to it."""
+    config = configure(executor='thread', stream='memory', task_count=80, task_sleep=0.004, load=0.5)
+    async with open_session(config, directory=tmp_path) as session:
+        found = (await session.run()).row
+    mean = sum(getattr(found, f'{stage.name}_mean_s') for stage in CHAIN)
+    assert abs(mean - getattr(found, 'sojourn_mean_s')) < 1e-9  # noqa: B009
+    around = split([found], 'p50')
+    assert around is not None
+    assert found.sojourn_p50_s is not None
+    assert found.sojourn_max_s is not None
+    assert abs(sum(around.values()) - found.sojourn_p50_s) < 0.2 * found.sojourn_p50_s
+    assert getattr(found, 'p99_n', None) is None
+    assert getattr(found, 'sojourn_p99_s') is None  # noqa: B009
+    assert getattr(found, 'task_sleep_p50_s') >= 0.0039  # noqa: B009
