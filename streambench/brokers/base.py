@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streambench.errors import BrokerError, ConfigError
+from streambench.kinds import assignments, text
+from streambench.options import option
 from streambench.plugin import ServedPlugin
 
 RECONNECT_S = 5.0
@@ -79,6 +81,24 @@ class BrokerPlugin(ServedPlugin):
 
         Whatever is published afterwards is delivered or counted as lost.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerBrokerPlugin(BrokerPlugin):
+    """Settings of a broker that is a server with a client library."""
+
+    stream_option: tuple[tuple[str, str], ...] = option(
+        "Settings of the broker's client, checked by name.",
+        assignments(),
+        default=(),
+        group='broker',
+    )
+    stream_password: str | None = option(
+        'Password of the broker, from $STREAMBENCH_STREAM_PASSWORD.',
+        text(),
+        group='broker',
+        secret=True,
+    )
 
 
 def split_address(servers: str, *, default_port: int, flag: str) -> tuple[str, int]:

@@ -12,9 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streambench.brokers.base import RECONNECT_S, BrokerPlugin, Publisher, Subscriber, split_address
+from streambench.brokers.base import (
+    RECONNECT_S,
+    Publisher,
+    ServerBrokerPlugin,
+    Subscriber,
+    split_address,
+)
 from streambench.errors import BrokerError, ConfigError
-from streambench.kinds import address, assignments, text
+from streambench.kinds import address
 from streambench.options import option
 
 REQUEST_S = 30.0
@@ -36,7 +42,7 @@ START_ONE = 'start one with scripts/kafka start, or use --stream redis.'
 
 
 @dataclass(frozen=True, kw_only=True)
-class KafkaBroker(BrokerPlugin):
+class KafkaBroker(ServerBrokerPlugin):
     """Kafka."""
 
     name: ClassVar[str] = 'kafka'
@@ -50,18 +56,6 @@ class KafkaBroker(BrokerPlugin):
         address(several=True),
         group='broker',
         required=True,
-    )
-    stream_option: tuple[tuple[str, str], ...] = option(
-        "Settings of the broker's client, checked by name.",
-        assignments(),
-        default=(),
-        group='broker',
-    )
-    stream_password: str | None = option(
-        'Password of the broker, from $STREAMBENCH_STREAM_PASSWORD.',
-        text(),
-        group='broker',
-        secret=True,
     )
 
     def address(self) -> tuple[str, int] | None:

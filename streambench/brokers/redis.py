@@ -11,9 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from streambench.brokers.base import RECONNECT_S, BrokerPlugin, Publisher, Subscriber, split_address
+from streambench.brokers.base import (
+    RECONNECT_S,
+    Publisher,
+    ServerBrokerPlugin,
+    Subscriber,
+    split_address,
+)
 from streambench.errors import BrokerError, ConfigError
-from streambench.kinds import Kind, address, assignments, count, seconds, size, switch, text
+from streambench.kinds import Kind, address, count, seconds, size, switch, text
 from streambench.options import option
 from streambench.url_file import read_url
 
@@ -36,7 +42,7 @@ CLIENT_OPTIONS: dict[str, Kind] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedisBroker(BrokerPlugin):
+class RedisBroker(ServerBrokerPlugin):
     """Redis pub/sub."""
 
     name: ClassVar[str] = 'redis'
@@ -51,18 +57,6 @@ class RedisBroker(BrokerPlugin):
         'File with a redis:// URL, so that its password is not on the command line.',
         text('FILE'),
         group='broker',
-    )
-    stream_option: tuple[tuple[str, str], ...] = option(
-        "Settings of the broker's client, checked by name.",
-        assignments(),
-        default=(),
-        group='broker',
-    )
-    stream_password: str | None = option(
-        'Password of the broker, from $STREAMBENCH_STREAM_PASSWORD.',
-        text(),
-        group='broker',
-        secret=True,
     )
 
     def __post_init__(self) -> None:
