@@ -245,6 +245,10 @@ class KafkaPublisher:
         for batch in [batch for batches in accumulator._batches.values() for batch in batches]:
             # Nobody may be waiting for its turn; an error there would be reported as forgotten.
             batch.drain_ready()
+            if batch.retry_count:
+                # Put back to be sent again: aiokafka's callback takes it out of the pending ones,
+                # where it no longer is, and fails.
+                accumulator._pending_batches.add(batch)
         accumulator.fail_all(KafkaConnectionError('the publisher was closed before an answer'))
         accumulator._batches.clear()
 
