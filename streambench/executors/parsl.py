@@ -79,7 +79,7 @@ class ParslExecutor(ExecutorPlugin):
 
     def ahead(self, workers: int) -> int:
         """Return a task per worker for threads; for htex what fills its three hops."""
-        return max(40, min(workers, 64)) if self.in_process else 2 * workers + 500
+        return max(40, min(workers, 64)) if self.in_process else 2 * workers + 1000
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
