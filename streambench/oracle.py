@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace, nlargest
 
@@ -227,6 +227,7 @@ def explain(
     free_running: bool = False,
     sigmas: float = SIGMAS,
     at_least_s: float = AT_LEAST_S,
+    counted: Container[int] | None = None,
 ) -> Explanation:
     """Hold the measured waiting of a run's items against the recursion.
 
@@ -239,6 +240,7 @@ def explain(
             add up, rather than one step ahead.
         sigmas: Standard deviations of the unexplained waiting beyond which an item sticks out.
         at_least_s: Least unexplained waiting beyond the median with which an item sticks out.
+        counted: Sequences that the figures are about; all if absent. The others held servers too.
 
     Raises:
         ValueError: If there is no server.
@@ -261,7 +263,12 @@ def explain(
     else:
         starts = starts_ns(visits, servers)
         computed = [start - visit[0] for start, visit in zip(starts, visits, strict=True)]
-    n = len(visits)
+    judged = [
+        number
+        for number, (_, sequence, _, _) in enumerate(queue)
+        if counted is None or sequence in counted
+    ]
+    n = len(judged)
     if not n:
         return Explanation(
             n=0,
@@ -274,8 +281,10 @@ def explain(
             limit_s=None,
             sticking_out=(),
         )
-    measured = [start - receive for receive, start, _ in visits]
-    residuals = [wait - theory for wait, theory in zip(measured, computed, strict=True)]
+    measured = [visits[number][1] - visits[number][0] for number in judged]
+    residuals = [
+        wait - computed[number] for wait, number in zip(measured, judged, strict=True)
+    ]
     ordered = sorted(residuals)
     waited = sum(measured)
     limit = sticking_out_limit(residuals, sigmas=sigmas, at_least=at_least_s * NS_PER_S)
@@ -291,8 +300,8 @@ def explain(
         limit_s=limit / NS_PER_S,
         sticking_out=tuple(
             sorted(
-                sequence
-                for (_, sequence, _, _), residual in zip(queue, residuals, strict=True)
+                queue[number][1]
+                for number, residual in zip(judged, residuals, strict=True)
                 if residual > limit
             )
         ),

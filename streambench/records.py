@@ -4,7 +4,8 @@ Each field carries its unit and a sentence; CSV, Parquet, JSON, tables on screen
 from here. Instants are nanoseconds of `clock.now_ns`, durations seconds, sizes bytes.
 
 Schema history:
-    1: items, series and results as of the first release.
+    1: items, series and results.
+    2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench.stages import stage_columns
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 WARMUP = 'warmup'
 MEASURE = 'measure'
@@ -51,6 +52,11 @@ class ItemRow:
     verified_ns: int | None = column('When the worker had checked the payload.', unit='ns')
     end_ns: int | None = column('When the task ended on its worker.', unit='ns')
     complete_ns: int | None = column('When the dispatcher knew the outcome.', unit='ns')
+    loop_wait_ns: int | None = column(
+        'Time in which the loop was busy while the item waited for it; absent where it is unknown.',
+        unit='ns',
+    )
+    in_window: bool = column('Whether it counts: due in the measurement window.', default=False)
     worker_host: str | None = column('Host of the worker, which resolves the payload too.')
     worker_clock: str | None = column('Boot id and time namespace: equal means one clock.')
     worker_pid: int | None = column('Process id of the worker.')
@@ -70,6 +76,8 @@ class SeriesRow:
     received: int = column('Items received so far.', default=0)
     submitted: int = column('Tasks given to the executor so far.', default=0)
     completed: int = column('Tasks whose outcome came back so far.', default=0)
+    backlog: int = column('Items sent and not received: they are in the broker.', default=0)
+    credits: int | None = column('Credits that are free, of a closed loop.')
     queue_depth: int = column('Items received and not submitted.', default=0)
     queue_bytes: int = column('Memory of those items.', unit='bytes', default=0)
     in_flight: int = column('Tasks submitted and not completed.', default=0)
@@ -127,6 +135,10 @@ class _RunColumns:
     loop: str = column('Event loop.', default='')
     pacing_floor_s: float | None = column('Smallest interval the pacing keeps.', unit='s')
     seed: int = column('Seed of the run.', default=0)
+    warmup_s: float = column(
+        'Length of the warm-up after which items count.', unit='s', default=0.0
+    )
+    duration_s: float | None = column('How long items were sent, where that was asked.', unit='s')
     redis_shared: bool = column('Whether broker and store are one Redis server.', default=False)
     # What happened.
     ended: str = column('`complete`, `stalled`, `failed` or `interrupted`.', default='')
@@ -144,7 +156,10 @@ class _RunColumns:
     resolved_in_dispatcher: int = column(
         "Proxies resolved in the dispatcher's process by an executor of other processes.", default=0
     )
-    makespan_s: float | None = column('First intended send to last completion.', unit='s')
+    window_n: int = column('Items due in the measurement window, whose figures follow.', default=0)
+    makespan_s: float | None = column(
+        'First intended send of the window to last completion.', unit='s'
+    )
     ideal_makespan_s: float | None = column(
         'Makespan of a queue without overhead, fed the same arrivals.', unit='s'
     )
@@ -164,6 +179,35 @@ class _RunColumns:
     publish_delay_max_s: float | None = column('Latest that the generator was.', unit='s')
     backpressure_s: float = column(
         'Seconds the reader stood still because the queue was full.', unit='s', default=0.0
+    )
+    demand_put_s: float | None = column(
+        'Time per item of the generator in the store, per generator.', unit='s'
+    )
+    demand_publish_s: float | None = column(
+        'Time per item of the generator in the broker client.', unit='s'
+    )
+    demand_loop_s: float | None = column('Time per item in which the loop was busy.', unit='s')
+    demand_submit_s: float | None = column(
+        "Time per item in the executor's submit.", unit='s'
+    )
+    demand_workers_s: float | None = column(
+        'Time per item on a worker, divided by their number.', unit='s'
+    )
+    bottleneck: str = column(
+        'Station with the largest demand if it was busy for 90 % of the time, or `none: ...`.',
+        default='',
+    )
+    bookkeeping_difference: float | None = column(
+        'Time in the system by live counters against the sum over the rows, relative.'
+    )
+    machine_busy: float | None = column(
+        "Share of the machine's cores that was busy before the run began."
+    )
+    machine_stolen: float | None = column(
+        "Share of the run's time that the host gave to other machines."
+    )
+    clock_bound_s: float | None = column(
+        "Widest bound of another host's clock offset; absent on one clock.", unit='s'
     )
     waiting_explained_percent: float | None = column(
         'Share of the waiting for a worker that queueing theory explains; absent without waiting.'

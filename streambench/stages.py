@@ -65,7 +65,10 @@ def stage_columns() -> Iterator[tuple[str, str, str]]:
         yield f'{stage.name}_n', '', f'Items behind the figures of {stage.name}.'
         yield f'{stage.name}_mean_s', 's', f'Mean. {stage.doc}'
         for name, quantile in QUANTILES.items():
-            yield f'{stage.name}_{name}_s', 's', f'{quantile * 100:g}th percentile. {stage.doc}'
+            rank = f'{quantile * 100:g}th percentile'
+            yield f'{stage.name}_{name}_s', 's', f'{rank}. {stage.doc}'
+            yield f'{stage.name}_{name}_low_s', 's', f'Lower end of its 95 % interval: {rank}.'
+            yield f'{stage.name}_{name}_high_s', 's', f'Upper end of its 95 % interval: {rank}.'
         yield f'{stage.name}_max_s', 's', f'Longest. {stage.doc}'
     for name, (low, high) in AROUND.items():
         ranks = f'items whose sojourn lies between its {low:.1%} and {high:.1%} quantile'

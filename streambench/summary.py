@@ -7,28 +7,27 @@ memory than one column. Sources of the formulas stand at the functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streambench.clock import NS_PER_S, clock_domain
-from streambench.oracle import explain
+from streambench.arrivals import CONSTANT
+from streambench.clock import NS_PER_S
+from streambench.ideal import ideal_makespan_s
 from streambench.records import COMPLETED, MEASURE
 from streambench.stages import AROUND, CHAIN, QUANTILES, STAGES, Stage
+from streambench.tally import Tally, rows_of
+from streambench.waiting import waiting_figures
 
 if TYPE_CHECKING:
     import pyarrow
-
-    from streambench.arrivals import Arrivals
 
 Z_95 = 1.959964
 CONFIDENCE = 0.95
 GROWTH_PER_INTERVAL = 0.02
 GROWTH_OF_FIRST = 0.2
 GROWTH_ITEMS = 40
-EXPLAINED_ITEMS = 200_000
-SHOWN_ITEMS = 20
 SOJOURN = next(stage for stage in STAGES if stage.name == 'sojourn')
 
 
@@ -76,37 +75,6 @@ def estimate(values: pyarrow.ChunkedArray | Sequence[float], quantile: float) ->
     return Estimate(value=found[1], low=found[0], high=found[2], n=n)
 
 
-def ideal_makespan_s(
-    *, count: int, arrivals: Arrivals | None, task_sleep: float, compute_workers: int
-) -> float | None:
-    """Return the makespan of a queue without overhead, fed the same arrivals; None for sleep 0.
-
-    The recursion of Kiefer and Wolfowitz (1955) for c servers: each item starts at its arrival or
-    when the first server is free; with equal service times that is the end of the c-th item before
-    it. The makespan begins at the first arrival. Without a schedule all items are there at the start.
-
-    Args:
-        count: Items.
-        arrivals: Their intended instants, or None for a closed loop.
-        task_sleep: Nominal time of a task.
-        compute_workers: Servers.
-    """
-    if not task_sleep or not count:
-        return None
-    if arrivals is None:
-        return math.ceil(count / compute_workers) * task_sleep
-    service_ns = round(task_sleep * NS_PER_S)
-    if arrivals.constant and arrivals.interval_ns * compute_workers >= service_ns:
-        return (count - 1) * arrivals.interval_ns / NS_PER_S + task_sleep
-    offsets_ns = arrivals.offsets_ns
-    ends = [0] * compute_workers
-    end = 0
-    for number, arrival_ns in enumerate(offsets_ns):
-        server = number % compute_workers
-        end = ends[server] = max(arrival_ns, ends[server]) + service_ns
-    return (end - offsets_ns[0]) / NS_PER_S
-
-
 def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> float | None:
     """Return how much the sojourn grows from item to item, or None if it doesn't.
 
@@ -132,9 +100,9 @@ def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> floa
 
 
 def durations(
-    parts: Iterable[Path], run: int, ends: Sequence[tuple[str, str]]
+    parts: Iterable[Path], run: int, ends: Sequence[tuple[str, str]], *, since_ns: int | None = None
 ) -> list[pyarrow.ChunkedArray]:
-    """Return differences of instants, in seconds, for the completed items of a run's measurement.
+    """Return differences of instants, in seconds, for the completed items of a run's window.
 
     Parts are read one by one and only the differences are kept; their order is that of the items'
     ends, which is the order of the parts.
@@ -143,6 +111,7 @@ def durations(
         parts: Sealed parts of items.
         run: Number of the run.
         ends: Later and earlier instant of each difference.
+        since_ns: Items due from this instant on count; all if absent.
     """
     import pyarrow
     import pyarrow.compute as compute
@@ -150,78 +119,90 @@ def durations(
 
     chunks: list[list[pyarrow.Array]] = [[] for _ in ends]
     columns = sorted({name for pair in ends for name in pair})
+    chosen: list[tuple[str, str, Any]] = [
+        ('run', '=', run),
+        ('phase', '=', MEASURE),
+        ('status', '=', COMPLETED),
+    ]
+    if since_ns is not None:
+        chosen.append(('intended_ns', '>=', since_ns))
     for part in parts:
-        table = pyarrow.parquet.read_table(
-            part,
-            columns=columns,
-            filters=[('run', '=', run), ('phase', '=', MEASURE), ('status', '=', COMPLETED)],
-        )
+        table = pyarrow.parquet.read_table(part, columns=columns, filters=chosen)
         for found, (later, earlier) in zip(chunks, ends, strict=True):
             difference = compute.subtract(table[later], table[earlier]).cast(pyarrow.float64())
             found += compute.divide(difference, float(NS_PER_S)).drop_null().chunks
     return [pyarrow.chunked_array(found, pyarrow.float64()) for found in chunks]
 
 
-def figures(
-    parts: Sequence[Path],
-    *,
-    run: int,
-    count: int,
-    arrivals: Arrivals | None,
-    task_sleep: float,
-    compute_workers: int,
-    makespan_s: float | None,
-    completed: int,
-    completed_bytes: int,
-) -> dict[str, Any]:
-    """Return the figures of a run under the names of results.csv.
+def figures(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> dict[str, Any]:
+    """Return the figures that a run's rows determine, under the names of results.csv.
 
     Args:
         parts: Sealed parts of items.
-        run: Number of the run.
-        count: Items asked for.
-        arrivals: Intended instants of the items, or None for a closed loop.
-        task_sleep: Nominal time of a task.
-        compute_workers: Workers that compute.
-        makespan_s: First intended send to last completion.
-        completed: Items that completed.
-        completed_bytes: Length of their payloads together.
+        asked: Columns of results.csv that say what was asked.
+        found: What the rows add up to.
     """
-    result: dict[str, Any] = {'makespan_s': makespan_s}
-    ideal = ideal_makespan_s(
-        count=count,
-        arrivals=arrivals,
-        task_sleep=task_sleep,
-        compute_workers=compute_workers,
-    )
+    run, since_ns = asked['run'], found.window_from_ns
+    makespan_s = found.makespan_s
+    result: dict[str, Any] = {'window_n': found.window_n, 'makespan_s': makespan_s}
+    ideal = _ideal(parts, asked, found)
     result['ideal_makespan_s'] = ideal
     if makespan_s:
-        result['throughput_per_s'] = completed / makespan_s
-        result['bytes_per_s'] = completed_bytes / makespan_s
-        if ideal is not None and completed == count:
+        result['throughput_per_s'] = found.window_completed / makespan_s
+        result['bytes_per_s'] = found.window_bytes / makespan_s
+        if ideal is not None and found.counts['completed_tasks'] == asked['task_count']:
             result['efficiency'] = ideal / makespan_s
-    sojourns = _stage(parts, run, SOJOURN)
-    if arrivals is not None and arrivals.constant and len(sojourns):
+    sojourns = _stage(parts, run, SOJOURN, since_ns)
+    rate = asked['offered_rate_per_s']
+    if rate and asked['arrival'] in ('', CONSTANT) and not asked['closed_loop'] and len(sojourns):
         # Where arrivals vary, so do sojourns, at any load.
-        result['sojourn_growth_s'] = growth_per_item_s(sojourns, arrivals.interval_ns / NS_PER_S)
-    median = estimate(sojourns, 0.5)
-    if median is not None:
-        result['sojourn_p50_low_s'] = median.low
-        result['sojourn_p50_high_s'] = median.high
-    return result | stage_figures(parts, run, sojourns) | _waiting(parts, run, compute_workers)
+        result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate)
+    return (
+        result
+        | stage_figures(parts, run, sojourns, since_ns=since_ns)
+        | waiting_figures(parts, run, asked['compute_workers'], since_ns=since_ns)
+    )
 
 
-def _stage(parts: Sequence[Path], run: int, stage: Stage) -> pyarrow.ChunkedArray:
-    return durations(parts, run, [(stage.end, stage.begin)])[0]
+def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> float | None:
+    if not asked['task_sleep']:
+        return None
+    arrivals: list[int] | None = None
+    if not asked['closed_loop']:
+        import pyarrow.compute as compute
+
+        rows = rows_of(parts, asked['run'], ('run', 'phase', 'intended_ns'))
+        rows = rows.filter(compute.equal(rows['phase'], MEASURE))
+        arrivals = compute.sort(rows['intended_ns'].drop_null()).to_pylist()
+    return ideal_makespan_s(
+        arrivals,
+        count=found.window_n,
+        task_sleep=asked['task_sleep'],
+        compute_workers=asked['compute_workers'],
+        since_ns=found.window_from_ns or 0,
+    )
 
 
-def stage_figures(parts: Sequence[Path], run: int, sojourns: pyarrow.ChunkedArray) -> dict[str, Any]:
+def _stage(
+    parts: Sequence[Path], run: int, stage: Stage, since_ns: int | None
+) -> pyarrow.ChunkedArray:
+    return durations(parts, run, [(stage.end, stage.begin)], since_ns=since_ns)[0]
+
+
+def stage_figures(
+    parts: Sequence[Path],
+    run: int,
+    sojourns: pyarrow.ChunkedArray,
+    *,
+    since_ns: int | None = None,
+) -> dict[str, Any]:
     """Return the columns of every stage, read one after the other.
 
     Args:
         parts: Sealed parts of items.
         run: Number of the run.
         sojourns: Of the same items, in the order of the parts.
+        since_ns: Items due from this instant on count; all if absent.
     """
     import pyarrow.compute as compute
 
@@ -236,42 +217,16 @@ def stage_figures(parts: Sequence[Path], run: int, sojourns: pyarrow.ChunkedArra
             )
             result[f'at_{name}_n'] = compute.sum(around[name]).as_py()
     for stage in STAGES:
-        values = _stage(parts, run, stage)
+        values = _stage(parts, run, stage, since_ns)
         result[f'{stage.name}_n'] = len(values)
         result[f'{stage.name}_mean_s'] = compute.mean(values).as_py()
         result[f'{stage.name}_max_s'] = compute.max(values).as_py()
         for name, quantile in QUANTILES.items():
             found = estimate(values, quantile)
             result[f'{stage.name}_{name}_s'] = found and found.value
+            result[f'{stage.name}_{name}_low_s'] = found and found.low
+            result[f'{stage.name}_{name}_high_s'] = found and found.high
         for name, chosen in around.items() if stage in CHAIN else ():
             mean = compute.mean(compute.filter(values, chosen)).as_py()
             result[f'{stage.name}_at_{name}_s'] = mean
     return result
-
-
-def _waiting(parts: Sequence[Path], run: int, servers: int) -> dict[str, Any]:
-    """Return how much of the waiting for a worker queueing theory explains."""
-    import pyarrow.parquet
-
-    visits: list[tuple[int, int | None, int | None, int | None]] = []
-    clocks: set[str | None] = set()
-    for part in parts:
-        table = pyarrow.parquet.read_table(
-            part,
-            columns=['sequence', 'receive_ns', 'start_ns', 'end_ns', 'worker_clock'],
-            filters=[('run', '=', run), ('phase', '=', MEASURE)],
-        )
-        clocks |= set(table['worker_clock'].unique().to_pylist())
-        visits += zip(*(column.to_pylist() for column in table.columns[:4]), strict=True)
-        if len(visits) > EXPLAINED_ITEMS:
-            return {}
-    if clocks - {None, clock_domain()} or not visits:
-        # Another host's clock would be mistaken for waiting.
-        return {}
-    found = explain(visits, servers)
-    return {
-        'waiting_explained_percent': found.explained_percent,
-        'waiting_unexplained_p50_s': found.unexplained_median_s,
-        'waiting_unexplained_p99_s': found.unexplained_p99_s,
-        'waiting_sticks_out': ' '.join(map(str, found.sticking_out[:SHOWN_ITEMS])),
-    }

@@ -1,0 +1,156 @@
+"""What a run's rows add up to: counts, the measurement window, and when it began and ended.
+
+The ledger counts the same while the run is under way; here the counts come from the sealed rows alone,
+so each can be held against the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streambench.clock import NS_PER_S
+from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, WARMUP
+
+if TYPE_CHECKING:
+    import pyarrow
+
+COLUMNS = (
+    *('run', 'sequence', 'phase', 'status', 'size_bytes', 'intended_ns', 'send_ns', 'receive_ns'),
+    *('complete_ns', 'reordered', 'fault', 'worker_host', 'worker_pid', 'worker_thread'),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What the rows of one run add up to.
+
+    Attributes:
+        counts: Counts under their names in results.csv.
+        workers_proven: Different workers that ran a warm-up item.
+        first_intended_ns: First intended send; None without items.
+        last_complete_ns: Last completion; None without one.
+        window_from_ns: Items due from this instant on count.
+        window_n: Items that count.
+        window_completed: Those of them that completed.
+        window_bytes: Length of their payloads together.
+        window_first_ns: First intended send among those that count.
+        window_last_ns: Last completion among them.
+        sojourns_ns: Sum of complete - send over the measured items that have both.
+    """
+
+    counts: dict[str, int]
+    workers_proven: int
+    first_intended_ns: int | None
+    last_complete_ns: int | None
+    window_from_ns: int | None
+    window_n: int
+    window_completed: int
+    window_bytes: int
+    window_first_ns: int | None
+    window_last_ns: int | None
+    sojourns_ns: int
+
+    @property
+    def makespan_s(self) -> float | None:
+        """First intended send of the window to its last completion."""
+        if self.window_first_ns is None or self.window_last_ns is None:
+            return None
+        return (self.window_last_ns - self.window_first_ns) / NS_PER_S
+
+
+def rows_of(parts: Iterable[Path], run: int, columns: Iterable[str]) -> pyarrow.Table:
+    """Return some columns of a run's items, of all phases.
+
+    Args:
+        parts: Sealed parts of items.
+        run: Number of the run.
+        columns: Their names.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    wanted = list(dict.fromkeys(columns))
+    tables = [
+        pyarrow.parquet.read_table(part, columns=wanted, filters=[('run', '=', run)]) for part in parts
+    ]
+    if not tables:
+        return pyarrow.table({name: pyarrow.array([], pyarrow.int64()) for name in wanted})
+    return pyarrow.concat_tables(tables)
+
+
+def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
+    """Add up the rows of a run.
+
+    Args:
+        parts: Sealed parts of items.
+        run: Number of the run.
+        warmup_s: Time after the first intended send from which on items count.
+    """
+    import pyarrow.compute as compute
+
+    table = rows_of(parts, run, COLUMNS)
+    if not table.num_rows:
+        return _nothing()
+    warm = table.filter(
+        compute.and_(
+            compute.equal(table['phase'], WARMUP), compute.is_valid(table['worker_pid'])
+        )
+    )
+    proven = warm.group_by(['worker_host', 'worker_pid', 'worker_thread']).aggregate([]).num_rows
+    measured = table.filter(compute.equal(table['phase'], MEASURE))
+    first = compute.min(measured['intended_ns']).as_py()
+    since = None if first is None else first + round(warmup_s * NS_PER_S)
+    window = measured
+    if since is not None:
+        window = measured.filter(compute.greater_equal(measured['intended_ns'], since))
+    finished = measured.filter(compute.equal(measured['status'], COMPLETED))
+    done = window.filter(compute.equal(window['status'], COMPLETED))
+    whole = compute.subtract(measured['complete_ns'], measured['send_ns'])
+    return Tally(
+        counts={
+            'sent': measured.num_rows,
+            'publish_failed': _number(measured, 'status', PUBLISH_FAILED),
+            'received': measured.num_rows - measured['receive_ns'].null_count,
+            'completed_tasks': _number(measured, 'status', COMPLETED),
+            'failed': _number(measured, 'status', FAILED),
+            'lost': _number(measured, 'status', LOST),
+            'reordered': compute.sum(measured['reordered']).as_py() or 0,
+            'corrupt': compute.sum(compute.not_equal(measured['fault'], '')).as_py() or 0,
+        },
+        workers_proven=proven,
+        first_intended_ns=first,
+        last_complete_ns=compute.max(finished['complete_ns']).as_py(),
+        window_from_ns=since,
+        window_n=window.num_rows,
+        window_completed=done.num_rows,
+        window_bytes=compute.sum(done['size_bytes']).as_py() or 0,
+        window_first_ns=compute.min(window['intended_ns']).as_py(),
+        window_last_ns=compute.max(done['complete_ns']).as_py(),
+        sojourns_ns=compute.sum(whole).as_py() or 0,
+    )
+
+
+def _number(table: pyarrow.Table, column: str, value: Any) -> int:
+    import pyarrow.compute as compute
+
+    return compute.sum(compute.equal(table[column], value)).as_py() or 0
+
+
+def _nothing() -> Tally:
+    names = ('sent', 'publish_failed', 'received', 'completed_tasks', 'failed', 'lost')
+    return Tally(
+        counts=dict.fromkeys((*names, 'reordered', 'corrupt'), 0),
+        workers_proven=0,
+        first_intended_ns=None,
+        last_complete_ns=None,
+        window_from_ns=None,
+        window_n=0,
+        window_completed=0,
+        window_bytes=0,
+        window_first_ns=None,
+        window_last_ns=None,
+        sojourns_ns=0,
+    )

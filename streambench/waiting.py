@@ -1,0 +1,73 @@
+"""Waiting for a worker: what theory explains of it, and what other hosts' clocks allow to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from streambench.clock import NS_PER_S, clock_domain
+from streambench.clocks import fit_hosts
+from streambench.oracle import explain
+from streambench.records import MEASURE
+from streambench.tally import rows_of
+
+EXPLAINED_ITEMS = 200_000
+SHOWN_ITEMS = 20
+INSTANTS = ('submit_ns', 'start_ns', 'end_ns', 'complete_ns')
+
+
+def waiting_figures(
+    parts: Sequence[Path],
+    run: int,
+    servers: int,
+    *,
+    since_ns: int | None = None,
+    own_clock: str | None = None,
+) -> dict[str, Any]:
+    """Return how much of the waiting queueing theory explains, and how sure other clocks are.
+
+    Items before the window are fed to the recursion all the same, since those in it waited for them.
+
+    Args:
+        parts: Sealed parts of items.
+        run: Number of the run.
+        servers: Workers that compute.
+        since_ns: Items due from this instant on count; all if absent.
+        own_clock: Clock domain of the dispatcher; this machine's if absent.
+    """
+    import pyarrow.compute as compute
+
+    names = ('run', 'phase', 'sequence', 'intended_ns', 'receive_ns', *INSTANTS, 'worker_clock')
+    table = rows_of(parts, run, names)
+    if not table.num_rows or table.num_rows > EXPLAINED_ITEMS:
+        return {}
+    table = table.filter(compute.equal(table['phase'], MEASURE))
+    columns = {name: table[name].to_pylist() for name in names[2:]}
+    own = clock_domain() if own_clock is None else own_clock
+    if set(columns['worker_clock']) - {None, own}:
+        # Another host's clock would be mistaken for waiting.
+        stamps = (columns[name] for name in INSTANTS)
+        hosts = fit_hosts(zip(columns['worker_clock'], *stamps, strict=True), own)
+        widths = [clock.widest_ns for clock in hosts.values() if not clock.same]
+        if not widths or None in widths:
+            return {}
+        return {'clock_bound_s': max(width for width in widths if width is not None) / NS_PER_S}
+    visits = list(
+        zip(*(columns[name] for name in ('sequence', 'receive_ns', 'start_ns', 'end_ns')), strict=True)
+    )
+    if not visits:
+        return {}
+    due = columns['intended_ns']
+    counted = {
+        sequence
+        for sequence, instant in zip(columns['sequence'], due, strict=True)
+        if since_ns is None or (instant is not None and instant >= since_ns)
+    }
+    found = explain(visits, servers, counted=None if len(counted) == len(visits) else counted)
+    return {
+        'waiting_explained_percent': found.explained_percent,
+        'waiting_unexplained_p50_s': found.unexplained_median_s,
+        'waiting_unexplained_p99_s': found.unexplained_p99_s,
+        'waiting_sticks_out': ' '.join(map(str, found.sticking_out[:SHOWN_ITEMS])),
+    }
