@@ -4,7 +4,8 @@
         ...
     report = monitor.report()
 
-It works for any asyncio program, on asyncio's loop and on uvloop's, and needs the standard library only.
+It works for any asyncio program, on asyncio's loop and on uvloop's, and needs the standard library
+only.
 """
 
 from __future__ import annotations

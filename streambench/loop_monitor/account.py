@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections import deque
+from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
@@ -30,14 +31,27 @@ class IdleClock(Protocol):
     def idle_ns(self) -> int:
         """Return the time in which the loop had nothing to do, in ns."""
 
-    def busy_since(self) -> tuple[int, int]:
-        """Return the earliest and latest instant at which it last began to work."""
+    def mark(self) -> None:
+        """Note where the loop is: a tick runs."""
+
+    def busy_since(self) -> tuple[int, int] | None:
+        """Return the earliest and latest begin of what the loop does, None if that can't be told."""
 
     def counts(self) -> tuple[int, int, int] | None:
         """Return iterations, events, events that were waiting; None if not counted."""
 
     def close(self) -> None:
         """Undo what was changed in the loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What counts up all the time, at one instant."""
+
+    now_ns: int
+    counters: Counters
+    events: int | None
+    events_waiting: int | None
 
 
 class TickAccount:
@@ -117,7 +131,10 @@ class TickAccount:
         self.next_ns = due_ns + count * interval_ns
         self.prev_ns = now_ns
         lag_ns = now_ns - due_ns
-        idle_ns = self.idle.idle_ns() if self.idle else 0
+        idle_ns = 0
+        if self.idle is not None:
+            idle_ns = self.idle.idle_ns()
+            self.idle.mark()
         cpu_ns = time.thread_time_ns()
         if self.stood_still:
             # Ticks of a loop that nobody ran are no lag.
@@ -179,13 +196,19 @@ class TickAccount:
         count = (now_ns - self.next_ns) // self.level.interval_ns + 1
         cpu_ns = time.thread_time_ns() - self.prev_cpu_ns
         idle_ns = self.idle.idle_ns() if self.idle else 0
-        return self._late(
-            self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, unfinished=True
-        )
+        return self._late(self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, unfinished=True)
 
-    def counters(self) -> Counters:
-        """Return idle, CPU and collection time and iterations since the start, as of this moment."""
-        return self._counters(self.idle.idle_ns() if self.idle else 0)
+    def reading(self, now_ns: int) -> Reading:
+        """Return all that counts up, as of this moment."""
+        counts = self.idle.counts() if self.idle else None
+        self_cpu_ns = time.thread_time_ns() - self.start_cpu_ns
+        idle, _, gc, iterations = self._counters(self.idle.idle_ns() if self.idle else 0)
+        return Reading(
+            now_ns=now_ns,
+            counters=(idle, self_cpu_ns, gc, iterations),
+            events=counts[1] - self.start_counts[1] if counts and self.start_counts else None,
+            events_waiting=counts[2] - self.start_counts[2] if counts and self.start_counts else None,
+        )
 
     def cost_ns(self) -> int:
         """Return the CPU time that the ticks have cost the loop, as far as it can be told.

@@ -121,8 +121,11 @@ def extent(late: LateTick, samples: Sequence[Sample]) -> tuple[int, int, Method]
     seen = [sample.busy_since for sample in samples if sample.busy_since is not None]
     # The loop may have gone round once more in between: the earliest of its iterations counts.
     low, high = min(seen, default=(0, 0))
-    if high <= late.prev_ns or low > late.due_ns:
+    if not seen or low > late.due_ns:
         return (earliest + late.due_ns) // 2, earliest, 'bounds'
+    if high <= late.prev_ns:
+        # Still the iteration in which the tick before ran: it began to be late right after.
+        return earliest, earliest, 'busy_start'
     high = min(high, late.due_ns)
     if low <= earliest:
         # All that the loop did since the last tick it did at one stretch: known to the microsecond.
@@ -214,7 +217,9 @@ def _cause(
     return 'unattributed'
 
 
-def stall(late: LateTick, samples: Sequence[Sample], oversleeps: Sequence[tuple[int, int]]) -> StallEvent:
+def stall(
+    late: LateTick, samples: Sequence[Sample], oversleeps: Sequence[tuple[int, int]]
+) -> StallEvent:
     """Return a stall with its length, cause and stacks.
 
     Args:

@@ -89,6 +89,9 @@ class LibuvClock:
         """Return the time in which the loop had nothing to do, a wait that still lasts included."""
         return int(self._idle(self._pointer))
 
+    def mark(self) -> None:
+        """Do nothing: libuv stamps every iteration itself."""
+
     def busy_since(self) -> tuple[int, int]:
         """Return the earliest and latest instant at which the present iteration began.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 import threading
 import time
 from collections import deque
@@ -12,13 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from streambench.loop_monitor import refusals
-from streambench.loop_monitor.account import IdleClock, TickAccount
+from streambench.loop_monitor.account import IdleClock, Reading, TickAccount
 from streambench.loop_monitor.attribution import LateTick, Sample, stall
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.levels import level_of
 from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
 from streambench.loop_monitor.refusals import LoopMonitorError
 from streambench.loop_monitor.report import LoopReport, StallEvent
+from streambench.loop_monitor.seconds import NONE
 from streambench.loop_monitor.selector import SelectorClock, SelectorUnavailableError
 from streambench.loop_monitor.summing import StallTotals, put_together
 from streambench.loop_monitor.ticks import KernelTicks, LoopTicks
@@ -62,8 +61,8 @@ class LoopMonitor:
         self._watchdog: Watchdog | None = None
         self._ticks: KernelTicks | LoopTicks | None = None
         self._report: LoopReport | None = None
-        self._idle_at_stop_ns: int | None = None
-        self._stop_ns = 0
+        self._thread = 0
+        self._at_stop: Reading | None = None
 
     @property
     def level(self) -> str:
@@ -85,8 +84,10 @@ class LoopMonitor:
         if self._state != 'new':
             raise LoopMonitorError(f'this monitor is {self._state}: make a new one for each use')
         loop = refusals.running_loop()
-        refusals.claim(loop, self)
+        if self._level.name != 'off':
+            refusals.claim(loop, self)
         self._loop = loop
+        self._thread = threading.get_ident()
         self._state = 'running'
         try:
             self._open(loop)
@@ -101,9 +102,7 @@ class LoopMonitor:
             self._account = TickAccount(level=self._level, idle=None, garbage=self._garbage)
             return
         self._idle = self._idle_clock(loop)
-        account = self._account = TickAccount(
-            level=self._level, idle=self._idle, garbage=self._garbage
-        )
+        account = self._account = TickAccount(level=self._level, idle=self._idle, garbage=self._garbage)
         account.know_runner(loop)
         self._garbage.start()
         waiting = frozenset([self._idle.code]) if isinstance(self._idle, SelectorClock) else frozenset()
@@ -116,7 +115,7 @@ class LoopMonitor:
             self._ticks = KernelTicks(loop, account.tick, first_ns=first_ns, interval_ns=interval_ns)
         except (OSError, NotImplementedError) as error:
             self._unavailable.append(
-                f'ticks of the kernel ({error}): the loop\'s own timer is used, rounded to 1 ms'
+                f"ticks of the kernel ({error}): the loop's own timer is used, rounded to 1 ms"
             )
             self._ticks = LoopTicks(loop, account.tick, first_ns=first_ns, interval_ns=interval_ns)
 
@@ -179,26 +178,35 @@ class LoopMonitor:
             )
         if self._state == 'new':
             raise LoopMonitorError('this monitor was never started: call start() first')
-        if self._state == 'stopped' or self._account is None:
+        loop, account = self._loop, self._account
+        if self._at_stop is not None or loop is None or account is None:
             return False
-        if self._stop_ns:
-            return False
-        now_ns = self._stop_ns = time.perf_counter_ns()
+        stands = not loop.is_running()
+        if not stands and threading.get_ident() != self._thread:
+            raise LoopMonitorError(
+                "stop() was called in another thread than the loop's, where it is not safe: use "
+                'loop.call_soon_threadsafe(monitor.stop)'
+            )
+        if loop.is_closed():
+            # Its own account can't be asked any more.
+            account.idle = None
+            self._unavailable.append('utilization: the loop was closed before the monitor was stopped')
+        now_ns = time.perf_counter_ns()
         if self._ticks is not None:
-            count = self._ticks.due(self._account.next_ns, now_ns)
+            account.stood_still |= stands
+            count = self._ticks.due(account.next_ns, now_ns)
             if count:
-                self._account.served(count, max(now_ns, self._account.next_ns), unfinished=True)
+                account.served(count, max(now_ns, account.next_ns), unfinished=True)
+            self._ticks.close()
+        self._at_stop = account.reading(now_ns)
         return True
 
     def _finish(self) -> None:
         """Take down everything and write the report; the watchdog has ended."""
-        account = self._account
-        assert account is not None
         if self._watchdog is not None:
             self._settle()
-        if self._idle is not None:
-            self._idle_at_stop_ns = self._idle.idle_ns() - account.start_idle_ns
-        self._report = self._read(self._stop_ns, ())
+        assert self._at_stop is not None
+        self._report = self._read(self._at_stop, ())
         self._close()
         self._state = 'stopped'
 
@@ -259,17 +267,18 @@ class LoopMonitor:
         Returns:
             Nanoseconds; None where it is not available. After stop, the time at stop.
         """
-        idle, account = self._idle, self._account
-        if idle is None or account is None:
-            return self._idle_at_stop_ns
-        return idle.idle_ns() - account.start_idle_ns
+        if self._at_stop is not None:
+            return None if self._at_stop.counters[0] == NONE else self._at_stop.counters[0]
+        if self._idle is None or self._account is None:
+            return None
+        return self._idle.idle_ns() - self._account.start_idle_ns
 
     def busy_ns(self) -> int | None:
         """Return the time since the start in which the loop did not wait; else as `idle_ns`."""
         idle_ns = self.idle_ns()
         if idle_ns is None or self._account is None:
             return None
-        until_ns = self._stop_ns or time.perf_counter_ns()
+        until_ns = self._at_stop.now_ns if self._at_stop else time.perf_counter_ns()
         return until_ns - self._account.start_ns - idle_ns
 
     def report(self) -> LoopReport:
@@ -295,11 +304,12 @@ class LoopMonitor:
         if self._state != 'running' or self._account is None:
             raise LoopMonitorError(f'this monitor is {self._state}: snapshot() needs it running')
         now_ns = time.perf_counter_ns()
+        reading = self._account.reading(now_ns)
         if self._watchdog is None:
-            return self._read(now_ns, ())
+            return self._read(reading, ())
         self._settle()
         late = self._account.unfinished(now_ns)
-        return self._read(now_ns, () if late is None else (self._lasting(late),))
+        return self._read(reading, () if late is None else (self._lasting(late),))
 
     def _lasting(self, late: LateTick) -> StallEvent:
         assert self._account is not None and self._watchdog is not None
@@ -310,7 +320,7 @@ class LoopMonitor:
         ]
         return stall(late, seen, tuple(self._watchdog.oversleeps))
 
-    def _read(self, now_ns: int, lasting: tuple[StallEvent, ...]) -> LoopReport:
+    def _read(self, reading: Reading, lasting: tuple[StallEvent, ...]) -> LoopReport:
         assert self._account is not None
         return put_together(
             self._account,
@@ -318,7 +328,7 @@ class LoopMonitor:
             exact=self._exact and isinstance(self._idle, SelectorClock),
             loop='uvloop' if is_uvloop(self._loop) else type(self._loop).__module__.partition('.')[0],
             ticks=self._ticks,
-            now_ns=now_ns,
+            reading=reading,
             stalls=(*self._stalls, *lasting),
             totals=self._totals,
             lasting=lasting,

@@ -168,7 +168,5 @@ def _lags(runs: Sequence[tuple[int, int]], step_ns: int) -> tuple[int, int, int]
         return tuple(  # type: ignore[return-value]
             max(0, first - (total - 1 - rank) * step_ns) for rank in (middle, high, total - 1)
         )
-    lags = sorted(
-        max(0, first - number * step_ns) for first, count in runs for number in range(count)
-    )
+    lags = sorted(max(0, first - number * step_ns) for first, count in runs for number in range(count))
     return lags[middle], lags[high], lags[-1]

@@ -72,11 +72,14 @@ class SelectorClock:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         selector = getattr(loop, '_selector', None)
         if type(selector) is not getattr(selectors, 'EpollSelector', None):
-            raise SelectorUnavailableError(f'its selector is a {type(selector).__name__}, not an EpollSelector')
+            raise SelectorUnavailableError(
+                f'its selector is a {type(selector).__name__}, not an EpollSelector'
+            )
         if 'select' in vars(selector):
             raise SelectorUnavailableError('something else has replaced its select() already')
         self._selector = selector
         self._account = [0, time.perf_counter_ns(), 0, 0, 0]
+        self._marked = (0, 0)
         self._select = _patched(selector, self._account)
         selector.select = self._select
 
@@ -90,9 +93,20 @@ class SelectorClock:
         waiting = self._account[_WAITING_SINCE]
         return self._account[_IDLE] + (time.perf_counter_ns() - waiting if waiting else 0)
 
-    def busy_since(self) -> tuple[int, int]:
-        """Return twice the instant at which the loop last ceased to wait."""
-        return self._account[_BUSY_SINCE], self._account[_BUSY_SINCE]
+    def mark(self) -> None:
+        """Note where the loop is: a tick runs."""
+        self._marked = self._account[_BUSY_SINCE], self._account[_ITERATIONS]
+
+    def busy_since(self) -> tuple[int, int] | None:
+        """Return twice the instant at which the loop last ceased to wait.
+
+        None if it went round since the last tick without having to wait: each iteration begins then
+        where the one before ended, and that isn't stamped.
+        """
+        since, iterations = self._account[_BUSY_SINCE], self._account[_ITERATIONS]
+        if since == self._marked[0] and iterations != self._marked[1]:
+            return None
+        return since, since
 
     def counts(self) -> tuple[int, int, int] | None:
         """Return iterations and events, and 0 for events that were waiting: not known here."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
-import time
 from collections.abc import Sequence
 
-from streambench.loop_monitor.account import TickAccount
+from streambench.loop_monitor.account import Reading, TickAccount
 from streambench.loop_monitor.garbage import call_cost_ns
 from streambench.loop_monitor.report import (
     CAUSES,
@@ -46,13 +45,13 @@ def put_together(
     exact: bool,
     loop: str,
     ticks: KernelTicks | LoopTicks | None,
-    now_ns: int,
+    reading: Reading,
     stalls: tuple[StallEvent, ...],
     totals: StallTotals,
     lasting: Sequence[StallEvent],
     unavailable: Sequence[str],
 ) -> LoopReport:
-    """Return the report of one monitor; it is read on the loop's thread.
+    """Return the report of one monitor.
 
     Args:
         account: The ticks.
@@ -60,16 +59,16 @@ def put_together(
         exact: Whether the selector is replaced.
         loop: What kind of loop.
         ticks: The timer.
-        now_ns: End of the report.
+        reading: What had counted up at the end of the report.
         stalls: Those that are kept, those that last included.
         totals: Of all that are over.
         lasting: Those that are not.
         unavailable: What can't be had.
     """
     level = account.level
+    now_ns, counters = reading.now_ns, reading.counters
     wall_ns = max(1, now_ns - account.start_ns - account.paused_ns)
-    counters = account.counters()
-    cpu_ns = time.thread_time_ns() - account.start_cpu_ns
+    cpu_ns = counters[1]
     # A loop that nobody ran was not idle, its thread did something else.
     idle_ns = None if counters[0] == NONE else min(max(0, counters[0]), wall_ns)
     utilization = None if idle_ns is None else 1 - idle_ns / wall_ns
@@ -79,7 +78,6 @@ def put_together(
         by_cause[stall.cause] += stall.duration_s
     stall_s = sum(by_cause.values())
     count = totals.count + len(lasting)
-    counts = account.idle.counts() if account.idle and account.start_counts else None
     garbage = account.garbage
     cost_ns = account.cost_ns()
     if watchdog is not None:
@@ -91,7 +89,6 @@ def put_together(
     if account.idle is not None:
         source = 'selector' if account.idle.source == 'selector' else 'uv_metrics'
     switch_ns = round(sys.getswitchinterval() * NS_PER_S)
-    born = account.start_counts
     return LoopReport(
         level=level.name,
         exact=exact,
@@ -121,9 +118,9 @@ def put_together(
         idle_s=None if idle_ns is None else idle_ns / NS_PER_S,
         cpu_utilization=cpu_utilization,
         noncpu_active=None if utilization is None else max(0.0, utilization - cpu_utilization),
-        iterations=counts[0] - born[0] if counts and born else None,
-        events=counts[1] - born[1] if counts and born else None,
-        events_waiting=counts[2] - born[2] if counts and born and source == 'uv_metrics' else None,
+        iterations=None if counters[3] == NONE else counters[3],
+        events=reading.events,
+        events_waiting=reading.events_waiting if source == 'uv_metrics' else None,
         gil_wakeup_delay=delay,
         gc_pauses={
             generation: pauses.frozen() for generation, pauses in sorted(garbage.pauses.items())
@@ -142,8 +139,9 @@ def _cautions(source: Source, delay: Distribution, account: TickAccount) -> list
     waits_s = delay.percentile(50)
     if source == 'selector' and waits_s is not None and waits_s > _GIL_WAIT_S:
         found.append(
-            f'utilization is too low: another thread holds the GIL (a thread waits {waits_s * 1000:.1f} ms '
-            'for it at the median), and on asyncio that wait lies inside select() and counts as idle'
+            'utilization is too low: another thread holds the GIL (a thread waits '
+            f'{waits_s * 1000:.1f} ms for it at the median), and on asyncio that wait lies inside '
+            'select() and counts as idle'
         )
     if account.paused_ns:
         found.append(

@@ -60,10 +60,13 @@ class KernelTicks:
             return 0
 
     def close(self) -> None:
-        """Stop ticking; the loop may be closed already."""
+        """Stop ticking; the loop may be closed already. Closing again does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
         with contextlib.suppress(RuntimeError):
-            self._loop.remove_reader(self._fd)
-        os.close(self._fd)
+            self._loop.remove_reader(fd)
+        os.close(fd)
 
 
 class LoopTicks:

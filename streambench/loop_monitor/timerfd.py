@@ -41,7 +41,9 @@ def open_timer(*, first_ns: int, interval_ns: int) -> int:
     if sys.version_info >= (3, 13):
         fd = os.timerfd_create(_CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
         try:
-            os.timerfd_settime_ns(fd, flags=os.TFD_TIMER_ABSTIME, initial=first_ns, interval=interval_ns)
+            os.timerfd_settime_ns(
+                fd, flags=os.TFD_TIMER_ABSTIME, initial=first_ns, interval=interval_ns
+            )
         except BaseException:
             os.close(fd)
             raise
