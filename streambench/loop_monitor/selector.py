@@ -17,6 +17,7 @@ from types import CodeType
 from typing import Any
 
 _IDLE, _BUSY_SINCE, _WAITING_SINCE, _ITERATIONS, _EVENTS = range(5)
+_FEW = 4
 
 
 class SelectorUnavailableError(Exception):
@@ -100,11 +101,12 @@ class SelectorClock:
     def busy_since(self) -> tuple[int, int] | None:
         """Return twice the instant at which the loop last ceased to wait.
 
-        None if it went round since the last tick without having to wait: each iteration begins then
-        where the one before ended, and that isn't stamped.
+        None if it went round many times since the last tick without having to wait: each iteration
+        begins then where the one before ended, and that isn't stamped. A few are what it takes to get
+        from a timer to the task that waits for it.
         """
         since, iterations = self._account[_BUSY_SINCE], self._account[_ITERATIONS]
-        if since == self._marked[0] and iterations != self._marked[1]:
+        if since == self._marked[0] and iterations - self._marked[1] > _FEW:
             return None
         return since, since
 
