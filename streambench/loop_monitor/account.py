@@ -1,0 +1,223 @@
+"""What a tick does: count its lateness, and take note if it was late."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from streambench.loop_monitor.attribution import LateTick, Sample
+from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.histogram import Histogram
+from streambench.loop_monitor.levels import Level
+from streambench.loop_monitor.seconds import NONE, Counters, SecondSeries
+from streambench.loop_monitor.stacks import ThreadClocks, runner_of, runner_of_task
+
+_USUAL_MOST_NS = 1_000_000
+# An idle loop's way from epoll to a callback and back, in CPU time, if it is never seen idle: the upper
+# end of what was measured on asyncio and uvloop.
+_DISPATCH_MOST_NS = 60_000
+
+
+class IdleClock(Protocol):
+    """How long a loop has waited with nothing to do."""
+
+    source: str
+
+    def idle_ns(self) -> int:
+        """Return the time in which the loop had nothing to do, in ns."""
+
+    def mark(self) -> None:
+        """Note where the loop is: a tick runs."""
+
+    def busy_since(self) -> tuple[int, int] | None:
+        """Return the earliest and latest begin of what the loop does, None if that can't be told."""
+
+    def counts(self) -> tuple[int, int, int] | None:
+        """Return iterations, events, events that were waiting; None if not counted."""
+
+    def close(self) -> None:
+        """Undo what was changed in the loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What counts up all the time, at one instant."""
+
+    now_ns: int
+    counters: Counters
+    events: int | None
+    events_waiting: int | None
+
+
+class TickAccount:
+    """Figures of one monitored loop; `tick` runs on the loop's thread.
+
+    Attributes:
+        next_ns: When the next tick is due.
+        prev_ns: When the last one ran.
+        runner: The frame that runs the loop.
+        late: Late ticks that nobody has made stalls of.
+        samples: What the watchdog saw, in order.
+        stood_still: Set by the watchdog when it finds that the loop doesn't run at all.
+        paused_ns: Time in which it didn't.
+    """
+
+    def __init__(self, *, level: Level, idle: IdleClock | None, garbage: GarbageWatch) -> None:
+        self.level = level
+        self.idle = idle
+        self.garbage = garbage
+        self.threads: ThreadClocks | None = None
+        self.runner: FrameType | None = None
+        self.lag = Histogram()
+        self.wakeup_lag = Histogram()
+        self.late: deque[LateTick] = deque()
+        self.samples: deque[Sample] = deque()
+        self.stood_still = False
+        self.paused_ns = 0
+        self.start_counts: tuple[int, int, int] | None = None
+        self._prev_pauses_ns = 0
+        self._usual_ns = 0
+        self._body_ns = 0
+        self._least_cpu_ns = 1 << 62
+        self.begin(time.perf_counter_ns())
+
+    def know_runner(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Find the frame that runs the loop before there is a tick that tells it."""
+        self.runner = runner_of_task(loop)
+
+    def begin(self, now_ns: int) -> None:
+        """Set the begin to now: all is ready for the ticks."""
+        self.start_ns = self.prev_ns = now_ns
+        self.next_ns = now_ns + self.level.interval_ns
+        self.start_idle_ns = self._prev_idle_ns = self.idle.idle_ns() if self.idle else 0
+        self.start_cpu_ns = self.prev_cpu_ns = time.thread_time_ns()
+        self.start_counts = self.idle.counts() if self.idle else None
+        self.series = SecondSeries(
+            start_ns=now_ns,
+            interval_ns=self.level.interval_ns,
+            counters=self._counters(self.start_idle_ns),
+        )
+
+    def _counters(self, idle_ns: int, *, counted: bool = True) -> Counters:
+        counts = self.idle.counts() if self.idle and counted else None
+        return (
+            idle_ns - self.start_idle_ns if self.idle else NONE,
+            self.prev_cpu_ns - self.start_cpu_ns,
+            self.garbage.total_ns if counted else self._prev_pauses_ns,
+            counts[0] - self.start_counts[0] if counts and self.start_counts else NONE,
+        )
+
+    def tick(self, count: int) -> None:
+        """Account for ticks that are due now.
+
+        Args:
+            count: How many: 1 if the loop kept up.
+        """
+        now_ns = time.perf_counter_ns()
+        # Two levels up: the timer's own callback, and what the loop called it from.
+        self.runner = runner_of(sys._getframe(2))
+        self.served(count, now_ns, unfinished=False)
+        self._body_ns += time.perf_counter_ns() - now_ns
+
+    def served(self, count: int, now_ns: int, *, unfinished: bool) -> None:
+        """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
+        due_ns, prev_ns = self.next_ns, self.prev_ns
+        interval_ns = self.level.interval_ns
+        self.next_ns = due_ns + count * interval_ns
+        self.prev_ns = now_ns
+        lag_ns = now_ns - due_ns
+        idle_ns = 0
+        if self.idle is not None:
+            idle_ns = self.idle.idle_ns()
+            self.idle.mark()
+        cpu_ns = time.thread_time_ns()
+        if self.stood_still:
+            # Ticks of a loop that nobody ran are no lag.
+            self.stood_still = False
+            self.paused_ns += max(0, now_ns - prev_ns - interval_ns)
+            count, lag_ns, due_ns = 1, 0, now_ns
+        self.wakeup_lag.add(lag_ns)
+        if count == 1:
+            self.lag.add(lag_ns)
+        else:
+            self.lag.add_falling(lag_ns, interval_ns, count)
+        used_ns = cpu_ns - self.prev_cpu_ns
+        if lag_ns > self.level.threshold_ns:
+            self.late.append(
+                self._late(due_ns, prev_ns, now_ns, count, idle_ns, used_ns, unfinished=unfinished)
+            )
+        else:
+            self._usual_ns += (min(max(lag_ns, 0), _USUAL_MOST_NS) - self._usual_ns) >> 4
+            if 0 < used_ns < self._least_cpu_ns:
+                self._least_cpu_ns = used_ns
+        if now_ns < self.series.end_ns:
+            self.series.tick_within(due_ns, now_ns, count)
+        else:
+            before = self._counters(self._prev_idle_ns, counted=False)
+            self.prev_cpu_ns = cpu_ns
+            self.series.tick(due_ns, now_ns, count, self._counters(idle_ns), prev_ns, before)
+        self.prev_cpu_ns = cpu_ns
+        self._prev_idle_ns = idle_ns
+        self._prev_pauses_ns = self.garbage.total_ns
+
+    def _late(
+        self,
+        due_ns: int,
+        prev_ns: int,
+        now_ns: int,
+        count: int,
+        idle_ns: int,
+        cpu_ns: int,
+        *,
+        unfinished: bool,
+    ) -> LateTick:
+        return LateTick(
+            prev_ns=prev_ns,
+            due_ns=due_ns,
+            now_ns=now_ns,
+            count=count,
+            idle_ns=idle_ns - self._prev_idle_ns if self.idle else None,
+            cpu_ns=cpu_ns,
+            usual_ns=self._usual_ns,
+            pauses=self.garbage.overlapping(prev_ns, now_ns),
+            others=self.threads.evidence(sys._current_frames()) if self.threads else (),
+            unfinished=unfinished,
+        )
+
+    def unfinished(self, now_ns: int) -> LateTick | None:
+        """Return the stall that lasts at this moment, None if the loop is not late."""
+        if now_ns - self.next_ns <= self.level.threshold_ns or self.stood_still:
+            return None
+        count = (now_ns - self.next_ns) // self.level.interval_ns + 1
+        cpu_ns = time.thread_time_ns() - self.prev_cpu_ns
+        idle_ns = self.idle.idle_ns() if self.idle else 0
+        return self._late(self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, unfinished=True)
+
+    def reading(self, now_ns: int) -> Reading:
+        """Return all that counts up, as of this moment."""
+        counts = self.idle.counts() if self.idle else None
+        self_cpu_ns = time.thread_time_ns() - self.start_cpu_ns
+        idle, _, gc, iterations = self._counters(self.idle.idle_ns() if self.idle else 0)
+        return Reading(
+            now_ns=now_ns,
+            counters=(idle, self_cpu_ns, gc, iterations),
+            events=counts[1] - self.start_counts[1] if counts and self.start_counts else None,
+            events_waiting=counts[2] - self.start_counts[2] if counts and self.start_counts else None,
+        )
+
+    def cost_ns(self) -> int:
+        """Return the CPU time that the ticks have cost the loop, as far as it can be told.
+
+        The body of each tick is timed. What the loop spends to get there is seen when it is idle: then
+        the CPU time from one tick to the next is all due to the tick.
+        """
+        wakeups = self.wakeup_lag.count
+        if not wakeups:
+            return 0
+        way_ns = min(self._least_cpu_ns - self._body_ns // wakeups, _DISPATCH_MOST_NS)
+        return self._body_ns + wakeups * max(0, way_ns)

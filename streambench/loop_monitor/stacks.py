@@ -1,0 +1,178 @@
+"""Reading the stacks of threads, and telling a loop that works from one that waits.
+
+A stack is kept as code objects and lines, leaf first; names are made of it when a stall is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import sys
+import threading
+import time
+from asyncio import base_events, events, selector_events
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import CodeType, FrameType
+
+MAX_FRAMES = 40
+MAX_THREADS = 8
+_LEAST_CPU_NS = 500_000
+_PER_THREAD_NS = 500_000
+_EVERY_NS = 10_000_000
+
+
+def _codes(*functions: object) -> frozenset[CodeType]:
+    return frozenset(code for function in functions if (code := getattr(function, '__code__', None)))
+
+
+# The frames between whoever runs an asyncio loop and what the loop calls. uvloop has none.
+_MACHINERY = _codes(
+    base_events.BaseEventLoop.run_forever, base_events.BaseEventLoop._run_once, events.Handle._run
+)
+# What the loop itself calls when it waits or has just waited.
+_WAITING = _codes(
+    *(getattr(kind, 'select', None) for kind in vars(selectors).values()),
+    selector_events.BaseSelectorEventLoop._process_events,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawStack:
+    """Code objects and lines, leaf first, at most `MAX_FRAMES`."""
+
+    codes: tuple[CodeType, ...]
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherThread:
+    """Where a thread stood and the CPU time that it had used since it was last looked at."""
+
+    ident: int
+    name: str
+    stack: RawStack
+    cpu_ns: int | None
+
+
+def runner_of(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that runs the loop, given the caller of what the loop called."""
+    while frame is not None and frame.f_code in _MACHINERY:
+        frame = frame.f_back
+    return frame
+
+
+def runner_of_task(loop: asyncio.AbstractEventLoop) -> FrameType | None:
+    """Return the frame that runs the loop, from within its current task; None if that can't be told."""
+    task = asyncio.current_task(loop)
+    if task is None:
+        return None
+    coroutine = task.get_coro()
+    outermost: FrameType | None = getattr(coroutine, 'cr_frame', None)
+    return runner_of(outermost.f_back) if outermost is not None else None
+
+
+def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawStack:
+    """Return a stack, without the frame `until` and those outside of it."""
+    codes: list[CodeType] = []
+    lines: list[int] = []
+    while frame is not None and frame is not until and len(codes) < MAX_FRAMES:
+        codes.append(frame.f_code)
+        lines.append(frame.f_lineno or 0)
+        frame = frame.f_back
+    return RawStack(tuple(codes), tuple(lines))
+
+
+def loop_stack(
+    frame: FrameType | None, runner: FrameType | None, waiting: frozenset[CodeType] = frozenset()
+) -> RawStack | None:
+    """Return what the loop called, or None if it waits, or works for itself only.
+
+    Args:
+        frame: The innermost frame of its thread.
+        runner: The frame that runs the loop, as far as known.
+        waiting: Code of a select() that isn't Python's own.
+    """
+    found = raw_stack(frame, runner)
+    depth = len(found.codes)
+    while depth and found.codes[depth - 1] in _MACHINERY:
+        depth -= 1
+    if not depth or found.codes[depth - 1] in _WAITING or found.codes[depth - 1] in waiting:
+        return None
+    return RawStack(found.codes[:depth], found.lines[:depth])
+
+
+def _linux_clock(native_id: int) -> int:
+    # MAKE_THREAD_CPUCLOCK(tid, CPUCLOCK_SCHED) of linux/posix-timers.h. By the kernel's id, not by
+    # pthread_getcpuclockid: that reads freed memory if the thread has just ended, this gives an error.
+    return (~native_id << 3) | 4 | 2
+
+
+class ThreadClocks:
+    """CPU time of every thread but the loop's and the watchdog's.
+
+    A stack doesn't tell a thread that runs from one that waits: the leaf of both may be a call into C.
+    CPU time does. Threads that Python's `threading` doesn't know are not seen.
+
+    Args:
+        excluded: Idents of threads to leave out.
+    """
+
+    def __init__(self, excluded: Iterable[int]) -> None:
+        self.excluded = frozenset(excluded)
+        self.readable = sys.platform == 'linux'
+        self._known: dict[int, threading.Thread] = {}
+        self._cpu_ns: dict[int, int] = {}
+        self._next_ns = 0
+        self._clock: Callable[[int], int] = time.clock_gettime_ns if self.readable else lambda _: 0
+
+    def _read(self, thread: threading.Thread) -> int | None:
+        if not self.readable or thread.native_id is None:
+            return None
+        try:
+            return self._clock(_linux_clock(thread.native_id))
+        except OSError:
+            return None
+
+    def refresh(self, now_ns: int) -> None:
+        """Read the clocks, so that the next difference begins here; seldom if the threads are many."""
+        if now_ns < self._next_ns:
+            return
+        threads = threading.enumerate()
+        self._known = {thread.ident: thread for thread in threads if thread.ident is not None}
+        self._cpu_ns = {
+            ident: cpu_ns
+            for ident, thread in self._known.items()
+            if ident not in self.excluded and (cpu_ns := self._read(thread)) is not None
+        }
+        self._next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * len(threads))
+
+    def evidence(self, frames: Mapping[int, FrameType]) -> tuple[OtherThread, ...]:
+        """Return the threads that used CPU time since they were last looked at, most first.
+
+        Args:
+            frames: What `sys._current_frames` returned just now.
+        """
+        found: list[tuple[int, int, threading.Thread]] = []
+        for ident in frames:
+            if ident in self.excluded:
+                continue
+            thread = self._known.get(ident)
+            if thread is None:
+                self._known = {each.ident: each for each in threading.enumerate() if each.ident}
+                thread = self._known.get(ident)
+            cpu_ns = self._read(thread) if thread is not None else None
+            if thread is None or cpu_ns is None:
+                continue
+            # A thread that is new, or that got the ident of one that ended, began at 0.
+            used_ns = cpu_ns - self._cpu_ns.get(ident, 0)
+            if used_ns < 0:
+                used_ns = cpu_ns
+            self._cpu_ns[ident] = cpu_ns
+            if used_ns >= _LEAST_CPU_NS:
+                found.append((used_ns, ident, thread))
+        found.sort(key=lambda each: -each[0])
+        return tuple(
+            OtherThread(ident, thread.name, raw_stack(frames[ident]), used_ns)
+            for used_ns, ident, thread in found[:MAX_THREADS]
+        )
