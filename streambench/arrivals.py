@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Sizes:
 
     Attributes:
         size_bytes: The length of all of them, or their nominal mean.
-        drawn_bytes: The length of each, where they differ.
+        drawn_bytes: The length of each, where they differ; beyond the last they repeat.
     """
 
     size_bytes: int
@@ -93,7 +94,8 @@ class Sizes:
         return max(self.size_bytes, max(self.drawn_bytes or (0,)))
 
     def __getitem__(self, item: int) -> int:
-        return self.size_bytes if self.drawn_bytes is None else self.drawn_bytes[item]
+        drawn = self.drawn_bytes
+        return self.size_bytes if drawn is None else drawn[item % len(drawn)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -196,7 +198,14 @@ def mean_choice_bytes(text: str) -> int | None:
 
 
 def draw_arrivals(
-    arrival: str, *, items: int, rate_per_s: float | None, seed: int, trace: Trace | None, speed: float
+    arrival: str,
+    *,
+    items: int,
+    rate_per_s: float | None,
+    seed: int,
+    trace: Trace | None,
+    speed: float,
+    duration_s: float | None = None,
 ) -> Arrivals:
     """Return when the items of a run leave.
 
@@ -211,29 +220,35 @@ def draw_arrivals(
         seed: The run's.
         trace: What is replayed, if it is a trace.
         speed: How many times faster than it was recorded.
+        duration_s: Time in which they leave, in place of their number: those before its end.
     """
     interval_ns = round(NS_PER_S / rate_per_s) if rate_per_s else 0
+    end_ns = None if duration_s is None else round(duration_s * NS_PER_S)
     word, _, rest = arrival.partition(':')
-    if word == BURST:
-        burst = int(rest)
-        starts = (item // burst * burst * interval_ns for item in range(items))
-        return Arrivals(count=items, interval_ns=interval_ns, drawn_ns=array('q', starts))
     if word == TRACE:
         assert trace is not None
         offsets = trace.offsets_ns
         if speed != 1:
             offsets = array('q', (round(offset / speed) for offset in offsets))
-        return Arrivals(count=items, interval_ns=interval_ns, drawn_ns=offsets)
+        if end_ns is not None:
+            offsets = offsets[: max(1, bisect_left(offsets, end_ns))]
+        return Arrivals(count=len(offsets), interval_ns=interval_ns, drawn_ns=offsets)
+    if end_ns is not None and word != POISSON:
+        items = max(1, -(-end_ns // interval_ns))
+    if word == BURST:
+        burst = int(rest)
+        starts = (item // burst * burst * interval_ns for item in range(items))
+        return Arrivals(count=items, interval_ns=interval_ns, drawn_ns=array('q', starts))
     if word == CONSTANT:
         return Arrivals(count=items, interval_ns=interval_ns)
     assert rate_per_s is not None
     draw = random.Random(f'arrivals {seed}').expovariate
-    drawn = array('q', bytes(8 * items))
+    drawn = array('q')
     at_s = 0.0
-    for item in range(1, items):
+    while (len(drawn) < items) if end_ns is None else (not drawn or at_s * NS_PER_S < end_ns):
+        drawn.append(round(at_s * NS_PER_S))
         at_s += draw(rate_per_s)
-        drawn[item] = round(at_s * NS_PER_S)
-    return Arrivals(count=items, interval_ns=interval_ns, drawn_ns=drawn)
+    return Arrivals(count=len(drawn), interval_ns=interval_ns, drawn_ns=drawn)
 
 
 def draw_sizes(

@@ -26,7 +26,11 @@ class Bridge:
     Args:
         executor: Takes the tasks; its `submit` may block.
         completed: Called on the loop with the item, its outcome or its failure, and the instant.
+        woken: Called on the loop with the instant at which it begins to take completions.
         function: What runs on the worker.
+
+    Attributes:
+        submitting_ns: Time spent in the executor's `submit` so far.
     """
 
     def __init__(
@@ -34,10 +38,12 @@ class Bridge:
         executor: Executor,
         completed: Completion,
         *,
+        woken: Callable[[int], None] | None = None,
         function: Callable[[worker.Task], worker.Outcome] = worker.run_task,
     ) -> None:
         self._executor = executor
         self._completed = completed
+        self._woken = woken
         self._function = function
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bridge')
@@ -46,6 +52,8 @@ class Bridge:
         self._hopping = False
         self._waking = False
         self._closed = False
+        # Time in the executor's `submit`, counted by the one thread that calls it.
+        self.submitting_ns = 0
 
     async def __aenter__(self) -> Self:
         """Return the bridge."""
@@ -87,6 +95,7 @@ class Bridge:
             except Exception as error:
                 future = Future()
                 future.set_exception(error)
+            self.submitting_ns += now_ns() - item.submit_ns
             # The task may hold megabytes; neither this frame nor the callback may keep it.
             del task
             future.add_done_callback(_Arrival(self, item))
@@ -107,6 +116,8 @@ class Bridge:
 
     def _bring_back(self) -> None:
         self._waking = False
+        if self._woken is not None:
+            self._woken(now_ns())
         while self._finished and not self._closed:
             item, future = self._finished.popleft()
             complete_ns = now_ns()

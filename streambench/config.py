@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from streambench.arrivals import CONSTANT, FIXED, arrival_kind, sizes_kind
+from streambench.bounds import Bounds, bounds_of
 from streambench.brokers.base import BrokerPlugin
 from streambench.connectors.base import ConnectorPlugin
 from streambench.executors.base import ExecutorPlugin
-from streambench.kinds import Kind, choice, count, number, seconds, size, text
+from streambench.kinds import Kind, assignments, choice, count, number, seconds, size, text
 from streambench.options import PLAN, RUN, option, options_of
 from streambench.trace import Trace
 
@@ -22,6 +23,8 @@ DEFAULT = 'default'
 PROXY = 'proxy'
 LOOP = 'loop'
 WORKER = 'worker'
+RECORD_ALL = 'all'
+RECORD_NONE = 'none'
 TOUR_LOADS = (1.0, 0.8)
 LEAST = 1e-6
 MOST_PER_S = 1e9
@@ -45,6 +48,17 @@ def _rate() -> Kind:
             ) from None
 
     return Kind(metavar='ITEMS/S', parse=parse)
+
+
+def _bounds() -> Kind:
+    pairs = assignments()
+
+    def parse(value: Any) -> tuple[tuple[str, str], ...]:
+        found: tuple[tuple[str, str], ...] = pairs.parse(value)
+        bounds_of(found)
+        return found
+
+    return Kind(metavar=pairs.metavar, parse=parse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +85,19 @@ class Options:
     )
     task_count: int = option(
         'Items of a run.', count(maximum=MOST_ITEMS), default=64, group='stream', scope=RUN
+    )
+    duration: float | None = option(
+        'How long items are sent, in place of their number.',
+        seconds(above=True),
+        group='stream',
+        scope=RUN,
+    )
+    warmup: float = option(
+        'Time after the first item from which on items count; the warm-up of the workers comes before.',
+        seconds(),
+        default=0.0,
+        group='stream',
+        scope=RUN,
     )
     task_sleep: float = option(
         'Time that a compute task sleeps; 0 implies --rate max.',
@@ -176,10 +203,24 @@ class Options:
     loop: str = option(
         'Event loop.', choice('uvloop', 'asyncio'), default='uvloop', group='run', axis=True
     )
+    bound: tuple[tuple[str, str], ...] = option(
+        'Where a verdict changes, in place of a default; README lists the names.',
+        _bounds(),
+        default=(),
+        group='run',
+        scope=RUN,
+    )
     seed: int | None = option(
         'Seed of the plan; drawn and recorded if absent.', count(minimum=0), group='run', scope=PLAN
     )
     repeat: int = option('Repetitions of the whole plan.', count(), default=1, group='run', scope=PLAN)
+    record: str = option(
+        'What is kept of the items: their rows, or nothing, which leaves throughput and counts.',
+        choice(RECORD_ALL, RECORD_NONE),
+        default=RECORD_ALL,
+        group='output',
+        scope=RUN,
+    )
     run_dir: str = option(
         'Directory under which a directory for the results is made.',
         text('DIR'),
@@ -265,6 +306,11 @@ class Config(Options):
         """Rate x task_sleep / compute workers, or None where there is no rate."""
         rate = self.rate_per_s
         return None if rate is None else rate * self.task_sleep / self.compute_workers
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where a verdict changes."""
+        return bounds_of(self.bound)
 
     @property
     def verify_full(self) -> bool:

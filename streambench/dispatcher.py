@@ -36,6 +36,7 @@ class Dispatcher:
         session: Name under which thread workers find their interrupt.
         store: Description of the store, or nothing.
         keyed: Called with an item and the key of its payload in the store.
+        woken: Called with the instant of each receipt.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Dispatcher:
         session: str,
         store: str,
         keyed: Keyed,
+        woken: Callable[[int], None] | None = None,
     ) -> None:
         self.max_in_flight = max_in_flight
         self.batch = batch
@@ -67,6 +69,7 @@ class Dispatcher:
         self._session = session
         self._store = store
         self._keyed = keyed
+        self._woken = woken
         self._sleep_s = {WARMUP: 0.0}
         self._full = True
         self._queue: deque[tuple[ItemRow, Message]] = deque()
@@ -96,6 +99,8 @@ class Dispatcher:
         while True:
             frame = await subscriber.receive()
             receive_ns = now_ns()
+            if self._woken is not None:
+                self._woken(receive_ns)
             message = decode(frame, run=self._run)
             if message is None:
                 self.foreign += 1

@@ -64,12 +64,14 @@ class Schedule:
         traffic: When they leave and how long they are.
         warmup: Whether they belong to the warm-up.
         first: Sequence number of the first.
+        duration_ns: Time after which a closed loop ends, whatever the count.
     """
 
     count: int
     traffic: Traffic
     warmup: bool = False
     first: int = 0
+    duration_ns: int | None = None
 
 
 def payload_pool(sizes: Sizes) -> PayloadPool:
@@ -88,7 +90,7 @@ async def generate(
     put: Put | None = None,
     permits: Credits | None = None,
     keyed: Callable[[Message, tuple[Any, ...]], None] | None = None,
-) -> None:
+) -> int:
     """Publish the items of a schedule and wait until the broker has answered for all.
 
     Args:
@@ -102,6 +104,9 @@ async def generate(
         permits: Credits of a closed loop.
         keyed: Called with a message and its payload's key before it is sent.
 
+    Returns:
+        Time in the broker client, in ns: what publishing demands of the generator.
+
     Raises:
         BrokerError: If the broker is gone.
         ConnectorError: If the store is gone.
@@ -109,11 +114,15 @@ async def generate(
     start_ns = now_ns() + LEAD_NS
     arrivals, sizes = schedule.traffic.arrivals, schedule.traffic.sizes
     offsets_ns = None if arrivals is None else arrivals.offsets_ns
+    end_ns = None if schedule.duration_ns is None else now_ns() + schedule.duration_ns
+    publishing_ns = 0
     for number in range(schedule.count):
         if offsets_ns is None:
             if permits is not None:
                 await permits.take()
             intended_ns = now_ns()
+            if end_ns is not None and intended_ns >= end_ns:
+                break
         else:
             intended_ns = start_ns + offsets_ns[number]
             await pacer.until(intended_ns)
@@ -153,8 +162,12 @@ async def generate(
             more = permits is None or permits.free > 0
         elif more and offsets_ns is not None:
             more = start_ns + offsets_ns[following] <= now_ns()
-        await publisher.send(frame, published(message), more=more)
+        acked = published(message)
+        begin_ns = now_ns()
+        await publisher.send(frame, acked, more=more)
+        publishing_ns += now_ns() - begin_ns
     await publisher.flush()
+    return publishing_ns
 
 
 def generate_on_worker(plain: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +222,7 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
             result['floor_ns'] = pacer.floor_ns
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_watch_interrupt(plain['session']))
-                await generate(
+                result['publishing_ns'] = await generate(
                     schedule,
                     run=plain['run'],
                     payloads=payloads,

@@ -11,6 +11,7 @@ from typing import Any
 
 from streambench import worker
 from streambench.arrivals import Traffic
+from streambench.bookkeeping import LiveIntegral
 from streambench.errors import BrokerError
 from streambench.message import Message
 from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, ItemRow
@@ -33,6 +34,7 @@ class Ledger:
         ended: Called whenever an item ends.
         remote: Whether the generator is elsewhere, so that items appear when they are received.
         dispatcher: Process id where no proxy may be resolved, or None where it may.
+        warmup_ns: Time after the first intended send from which on items count.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Ledger:
         phase: str = MEASURE,
         remote: bool = False,
         dispatcher: int | None = None,
+        warmup_ns: int = 0,
     ) -> None:
         self.run = run
         self.expected = expected
@@ -71,6 +74,8 @@ class Ledger:
         self._settled = False
         self._gapped = False
         self._dispatcher = dispatcher
+        self._warmup_ns = warmup_ns
+        self.books = LiveIntegral()
         # Items published and not ended, by sequence; bounded by what is under way.
         self._open: dict[int, ItemRow] = {}
         # Sequences below `_next` have all been received, but for those in `_missing`.
@@ -95,11 +100,17 @@ class Ledger:
         """Items sent and not ended."""
         return len(self._open)
 
+    @property
+    def backlog(self) -> int:
+        """Items sent, and neither received nor given up."""
+        return max(0, self.sent - self.received - self.lost - self.publish_failed)
+
     def published(self, message: Message) -> ItemRow:
         """Open an item whose message is about to be sent."""
         item = self._item(message)
         self._open[message.sequence] = item
         self.sent += 1
+        self.books.add(message.send_ns, 1)
         return item
 
     def _item(self, message: Message) -> ItemRow:
@@ -155,6 +166,7 @@ class Ledger:
             item = self._item(message)
             self._open[sequence] = item
             self.sent += 1
+            self.books.add(message.send_ns, 1)
         elif item.status == PUBLISH_FAILED:
             self.publish_failed -= 1
             item.status, item.error = LOST, ''
@@ -164,6 +176,7 @@ class Ledger:
             item.put_start_ns = message.put_start_ns
             item.put_done_ns = message.put_done_ns
             item.send_ns = message.send_ns
+            self.books.add(message.send_ns, 1)
         item.receive_ns = receive_ns
         item.reordered = late
         self.received += 1
@@ -189,6 +202,7 @@ class Ledger:
     ) -> None:
         """Take the end of an item's task."""
         item.complete_ns = complete_ns
+        self.books.add(complete_ns, -1)
         error = '' if failure is None else f'{type(failure).__name__}: {failure}'
         if outcome is not None:
             (
@@ -230,8 +244,15 @@ class Ledger:
         self._leave(item)
 
     def _leave(self, item: ItemRow) -> None:
-        if self._open.pop(item.sequence, None) is not None:
-            self._finished(item)
+        if self._open.pop(item.sequence, None) is None:
+            return
+        if item.complete_ns is None and item.send_ns is not None:
+            # It has no time in the system, so what it entered with is taken back.
+            self.books.add(item.send_ns, -1)
+        first = self.first_intended_ns
+        if self.phase == MEASURE and item.intended_ns is not None and first is not None:
+            item.in_window = item.intended_ns >= first + self._warmup_ns
+        self._finished(item)
 
     def settle_remote(
         self,

@@ -282,9 +282,7 @@ def explain(
             sticking_out=(),
         )
     measured = [visits[number][1] - visits[number][0] for number in judged]
-    residuals = [
-        wait - computed[number] for wait, number in zip(measured, judged, strict=True)
-    ]
+    residuals = [wait - computed[number] for wait, number in zip(measured, judged, strict=True)]
     ordered = sorted(residuals)
     waited = sum(measured)
     limit = sticking_out_limit(residuals, sigmas=sigmas, at_least=at_least_s * NS_PER_S)

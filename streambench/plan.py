@@ -128,7 +128,8 @@ def make_plan(
             run=run,
             point=number,
             repeat=repeat,
-            seed=_seed(seed, _measured(config), repeat),
+            # Points of a repetition get the same traffic, so that they differ by nothing else.
+            seed=_seed(seed, 'traffic', repeat),
             config=config,
             opened_slots=largest[session_key(config)],
         )
@@ -198,7 +199,7 @@ def _axes(values: dict[str, Any], sweep: dict[str, list[Any]]) -> dict[str, list
         if not entries:
             raise ConfigError(f'[sweep]: {name} has no value; give at least one.')
     given = values | sweep
-    tour = not {'task_count', 'task_sleep', 'load', 'rate', 'arrival'} & {*given}
+    tour = not {'task_count', 'duration', 'task_sleep', 'load', 'rate', 'arrival'} & {*given}
     # A trace and a choice of sizes bring their own; an axis by default would contradict them.
     own_sizes = any(
         str(entry).startswith((f'{TRACE}:', f'{CHOICE}:'))

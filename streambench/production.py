@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from streambench.arrivals import Sizes, Traffic
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher
-from streambench.clock import now_ns
+from streambench.clock import NS_PER_S, now_ns
 from streambench.config import WORKER
 from streambench.connectors.base import ConnectorPlugin
 from streambench.connectors.store import OpenStore
@@ -76,8 +77,10 @@ class Production:
         pacer: Pacer,
         payloads: PayloadPool,
         traffic: Traffic,
+        woken: Callable[[int], None] | None = None,
     ) -> None:
         self.finished = False
+        self.publishing_ns: int | None = None
         self.floor_ns = pacer.floor_ns
         self._remote_reconnects = 0
         outstanding = spec.max_outstanding
@@ -88,17 +91,26 @@ class Production:
         self._topic = topic
         self._run = run
         self._ledgers = ledgers
+        self._measured = ledgers[MEASURE]
+        duration = spec.config.duration if spec.endless else None
+        self._duration_ns = None if duration is None else round(duration * NS_PER_S)
         self._keys = keys
         self._store = store
         self._publisher = publisher
         self._pacer = pacer
         self._payloads = payloads
         self._traffic = traffic
+        self._woken = woken
 
     @property
     def reconnects(self) -> int:
         """Times that a publishing connection was made anew."""
         return self._publisher.reconnects + self._remote_reconnects
+
+    @property
+    def credits_free(self) -> int | None:
+        """Credits that can be taken now, of a closed loop."""
+        return None if self._credits is None else self._credits.free
 
     def item_ended(self) -> None:
         """Return the credit of a measured item."""
@@ -161,13 +173,22 @@ class Production:
         if self._config.generator == WORKER:
             await self._generate_elsewhere()
         else:
-            await self._generate_here(Schedule(count=self._config.task_count, traffic=self._traffic))
+            self.publishing_ns = await self._generate_here(
+                Schedule(
+                    count=self._measured.expected,
+                    traffic=self._traffic,
+                    duration_ns=self._duration_ns,
+                )
+            )
+            self._measured.expected = self._measured.sent
         self.finished = True
 
-    async def _generate_here(self, schedule: Schedule) -> None:
+    async def _generate_here(self, schedule: Schedule) -> int:
         ledger = self._ledgers[WARMUP if schedule.warmup else MEASURE]
 
         def published(message: Message) -> Acked:
+            if self._woken is not None:
+                self._woken(message.send_ns)
             item = ledger.published(message)
 
             def acked(receivers: int | None, error: BrokerError | None) -> None:
@@ -178,7 +199,7 @@ class Production:
         def keyed(message: Message, key: tuple[Any, ...]) -> None:
             self._keys[ledger.phase, message.sequence] = key
 
-        await generate(
+        return await generate(
             schedule,
             run=self._run,
             payloads=self._payloads,
@@ -192,7 +213,8 @@ class Production:
 
     async def _generate_elsewhere(self) -> None:
         """Run the generator as a long task on one of the executor's workers."""
-        config, session, measured = self._config, self._session, self._ledgers[MEASURE]
+        session, measured = self._session, self._measured
+        asked = measured.expected
         plain: dict[str, Any] = {
             'session': session.name,
             'broker': session.broker.name,
@@ -201,7 +223,7 @@ class Production:
             },
             'topic': self._topic,
             'run': self._run,
-            'count': config.task_count,
+            'count': measured.expected,
             'traffic': self._traffic.plain(),
             'store': self._store.description if self._store else '',
         }
@@ -211,6 +233,7 @@ class Production:
         except Exception as error:
             raise ExecutorError(f'the generator on a worker failed: {error}') from error
         self._remote_reconnects = result['reconnects']
+        self.publishing_ns = result.get('publishing_ns')
         self.floor_ns = result.get('floor_ns', self.floor_ns)
         if self._store is not None:
             for sequence, key in enumerate(result['keys']):
@@ -224,5 +247,5 @@ class Production:
                 first_intended_ns=result['first_intended_ns'],
                 traffic=self._traffic,
             )
-        if result['error'] and result['sent'] < config.task_count:
+        if result['error'] and result['sent'] < asked:
             raise BrokerError(f'the generator on a worker ended early: {result["error"]}')

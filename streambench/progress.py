@@ -73,7 +73,8 @@ class ProgressLine:
         )
         if progress.doing != 'measuring':
             return f'{where}, {progress.doing}'
-        return f'{where}, {progress.completed} of {progress.total} items'
+        of_all = f' of {progress.total}' if progress.total else ''
+        return f'{where}, {progress.completed}{of_all} items'
 
     def clear(self) -> None:
         """Remove the moving line."""

@@ -135,9 +135,7 @@ class _RunColumns:
     loop: str = column('Event loop.', default='')
     pacing_floor_s: float | None = column('Smallest interval the pacing keeps.', unit='s')
     seed: int = column('Seed of the run.', default=0)
-    warmup_s: float = column(
-        'Length of the warm-up after which items count.', unit='s', default=0.0
-    )
+    warmup_s: float = column('Length of the warm-up after which items count.', unit='s', default=0.0)
     duration_s: float | None = column('How long items were sent, where that was asked.', unit='s')
     redis_shared: bool = column('Whether broker and store are one Redis server.', default=False)
     # What happened.
@@ -157,9 +155,7 @@ class _RunColumns:
         "Proxies resolved in the dispatcher's process by an executor of other processes.", default=0
     )
     window_n: int = column('Items due in the measurement window, whose figures follow.', default=0)
-    makespan_s: float | None = column(
-        'First intended send of the window to last completion.', unit='s'
-    )
+    makespan_s: float | None = column('First intended send of the window to last completion.', unit='s')
     ideal_makespan_s: float | None = column(
         'Makespan of a queue without overhead, fed the same arrivals.', unit='s'
     )
@@ -175,6 +171,9 @@ class _RunColumns:
     sojourn_growth_s: float | None = column(
         'Growth of the sojourn per item where the load exceeds what the run could carry.', unit='s'
     )
+    delivery_growth_s: float | None = column(
+        'Growth of the delivery per item where the broker does not keep up.', unit='s'
+    )
     publish_delay_p50_s: float | None = column('Median of put_start - intended.', unit='s')
     publish_delay_max_s: float | None = column('Latest that the generator was.', unit='s')
     backpressure_s: float = column(
@@ -187,9 +186,7 @@ class _RunColumns:
         'Time per item of the generator in the broker client.', unit='s'
     )
     demand_loop_s: float | None = column('Time per item in which the loop was busy.', unit='s')
-    demand_submit_s: float | None = column(
-        "Time per item in the executor's submit.", unit='s'
-    )
+    demand_submit_s: float | None = column("Time per item in the executor's submit.", unit='s')
     demand_workers_s: float | None = column(
         'Time per item on a worker, divided by their number.', unit='s'
     )

@@ -84,7 +84,7 @@ def plan_text(plan: Plan) -> str:
                 *axis_texts(config, names),
                 size_text(config.data_size_bytes),
                 str(config.workers),
-                str(config.task_count),
+                '?' if run.items is None else str(run.items),
                 seconds_text(config.task_sleep) if config.task_sleep else '0',
                 'max' if config.rate_per_s is None else f'{config.rate_per_s:.4g}',
                 '–' if config.offered_load is None else f'{config.offered_load:.3g}',

@@ -17,7 +17,7 @@ from streambench.arrivals import Traffic
 from streambench.bridge import Bridge
 from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S, now_ns
-from streambench.config import PROXY, WORKER
+from streambench.config import MOST_ITEMS, PROXY, RECORD_ALL, WORKER
 from streambench.dispatcher import Dispatcher
 from streambench.errors import ExecutorError, StallError, StreamBenchError
 from streambench.generator import payload_pool
@@ -25,10 +25,11 @@ from streambench.ledger import Ledger
 from streambench.log import logger
 from streambench.pacer import Pacer
 from streambench.production import Keys, Production, Surroundings
-from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow, column_names
+from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
+from streambench.run_row import run_row
 from streambench.run_spec import RunSpec
-from streambench.summary import figures
-from streambench.verdict import COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED, judge
+from streambench.strain import Strain, loop_name
+from streambench.verdict import COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED
 
 WATCH_S = 0.1
 SERIES_S = 1.0
@@ -67,11 +68,12 @@ class Run:
             phase: Ledger(
                 run=spec.run,
                 phase=phase,
-                expected=config.task_count if phase == MEASURE else 0,
+                expected=0,
                 finished=self._finished,
                 ended=self._item_ended if phase == MEASURE else _nothing,
                 remote=remote and phase == MEASURE,
                 dispatcher=os.getpid() if guarded else None,
+                warmup_ns=round(config.warmup * NS_PER_S),
             )
             for phase in (WARMUP, MEASURE)
         }
@@ -82,6 +84,7 @@ class Run:
         self._subscriber: Subscriber | None = None
         self._proven = 0
         self._traffic: Traffic | None = None
+        self._strain = Strain()
 
     async def measure(self) -> None:
         """Make the run; what ends it early is kept in `error` for the row.
@@ -114,13 +117,22 @@ class Run:
     async def _measure(self) -> None:
         config, session = self._config, self._session
         async with AsyncExitStack() as stack:
+            await self._strain.look()
             traffic = self._traffic = await asyncio.to_thread(self._spec.traffic)
+            self._measured.expected = MOST_ITEMS
+            if not self._spec.endless:
+                arrivals = traffic.arrivals
+                self._measured.expected = arrivals.count if arrivals else config.task_count
+            loop_time = self._strain.loop_time
+            woken = loop_time.sample if loop_time else None
             payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
                 session.broker.open_subscriber(self._topic)
             )
             publisher = await stack.enter_async_context(session.broker.open_publisher(self._topic))
-            bridge = await stack.enter_async_context(Bridge(session.executor.executor, self._completed))
+            bridge = await stack.enter_async_context(
+                Bridge(session.executor.executor, self._completed, woken=woken)
+            )
             pacer = await stack.enter_async_context(Pacer())
             self._dispatcher = Dispatcher(
                 run=self._number,
@@ -133,6 +145,7 @@ class Run:
                 session=session.name,
                 store=self._store.description if self._store else '',
                 keyed=self._keyed,
+                woken=woken,
             )
             self._production = Production(
                 session,
@@ -146,6 +159,7 @@ class Run:
                 pacer=pacer,
                 payloads=payloads,
                 traffic=traffic,
+                woken=woken,
             )
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._dispatcher.read(self._subscriber))
@@ -156,8 +170,9 @@ class Run:
                 self._dispatcher.batch = self._spec.batch
                 self._dispatcher.configure(MEASURE, sleep_s=config.task_sleep, full=config.verify_full)
                 self._log.info('run.started', topic=self._topic, workers_proven=self._proven)
-                generator = tasks.create_task(self._production.generate())
-                await self._until_ended()
+                with self._strain.watching(bridge):
+                    generator = tasks.create_task(self._production.generate())
+                    await self._until_ended()
                 generator.cancel()
                 reader.cancel()
                 watch.cancel()
@@ -170,6 +185,10 @@ class Run:
         key = self._keys.pop((item.phase, item.sequence), None)
         if key is not None and self._store is not None:
             self._store.evict(key)
+        if self._config.record != RECORD_ALL:
+            return
+        if self._strain.loop_time is not None and item.complete_ns is not None:
+            item.loop_wait_ns = self._strain.loop_time.wait_ns(item)
         self._session.recorder.item(item)
 
     def _item_ended(self) -> None:
@@ -179,6 +198,13 @@ class Run:
     def _completed(self, *ended: Any) -> None:
         assert self._dispatcher is not None
         self._dispatcher.completed(*ended)
+
+    def _asked(self) -> str:
+        """Return how many items were asked for, in words."""
+        config, ledger = self._config, self._measured
+        if self._spec.endless and config.duration is not None:
+            return f'those of {config.duration:g} s'
+        return f'{ledger.expected} items'
 
     async def _until_ended(self) -> None:
         """Return when the run is over.
@@ -205,7 +231,7 @@ class Run:
             limit_s = allowed_s + (config.task_sleep if dispatcher.in_flight else 0.0)
             if quiet_s > limit_s:
                 raise StallError(
-                    f'nothing moved for {quiet_s:.1f} s: {ledger.sent} of {config.task_count} items '
+                    f'nothing moved for {quiet_s:.1f} s: {ledger.sent} of {self._asked()} '
                     f'sent, {ledger.received} received, {dispatcher.submitted} submitted, '
                     f'{ledger.completed} completed; see --stall-timeout.',
                     sent=ledger.sent,
@@ -216,25 +242,30 @@ class Run:
             await asyncio.sleep(pause_s)
             pause_s = min(WATCH_S, 2 * pause_s)
 
+    def _state(self) -> SeriesRow:
+        """Return where the run stands."""
+        assert self._dispatcher is not None
+        dispatcher, ledger, production = self._dispatcher, self._measured, self._production
+        return SeriesRow(
+            run=self._spec.run,
+            at_ns=now_ns(),
+            sent=ledger.sent,
+            received=ledger.received,
+            submitted=dispatcher.submitted,
+            completed=ledger.completed,
+            backlog=ledger.backlog,
+            credits=production.credits_free if production else None,
+            queue_depth=dispatcher.queue_depth,
+            queue_bytes=dispatcher.held_bytes,
+            in_flight=dispatcher.in_flight,
+            backpressure_s=dispatcher.backpressure_s,
+        )
+
     async def _record_series(self) -> None:
         """Record the state once per second and hand rows to the recorder."""
-        assert self._dispatcher is not None
-        dispatcher, ledger = self._dispatcher, self._measured
+        ledger = self._measured
         while True:
-            self._session.recorder.series(
-                SeriesRow(
-                    run=self._spec.run,
-                    at_ns=now_ns(),
-                    sent=ledger.sent,
-                    received=ledger.received,
-                    submitted=dispatcher.submitted,
-                    completed=ledger.completed,
-                    queue_depth=dispatcher.queue_depth,
-                    queue_bytes=dispatcher.held_bytes,
-                    in_flight=dispatcher.in_flight,
-                    backpressure_s=dispatcher.backpressure_s,
-                )
-            )
+            self._session.recorder.series(self._state())
             self._session.recorder.hand_over()
             if ledger.sent:
                 self._report(self._spec, 'measuring', ledger.sent, ledger.completed)
@@ -259,50 +290,44 @@ class Run:
         # A run that came to its end may have failed tasks: the first says why.
         reason = str(self.error) if self.error else ledger.task_error
         await session.recorder.seal()
-        if self._traffic is None:
-            self._traffic = await asyncio.to_thread(self._spec.traffic)
-        row = self._row(reason)
-        row |= await asyncio.to_thread(
-            figures,
-            session.recorder.item_parts,
-            run=self._spec.run,
-            count=config.task_count,
-            arrivals=self._traffic.arrivals,
-            task_sleep=config.task_sleep,
-            compute_workers=config.compute_workers,
-            makespan_s=self._makespan_s(),
-            completed=ledger.completed,
-            completed_bytes=ledger.completed_bytes,
+        if self._dispatcher is not None:
+            self._session.recorder.series(self._state())
+            await session.recorder.seal()
+        asked = self._spec.columns()
+        if config.duration is not None:
+            asked['task_count'] = ledger.sent if self._spec.endless else ledger.expected
+        row = await asyncio.to_thread(
+            run_row,
+            asked=asked,
+            live=self._live(reason),
+            parts=session.recorder.item_parts if config.record == RECORD_ALL else None,
+            books=ledger.books,
+            bounds=config.bounds,
         )
-        blank = RunRow()
-        known = {name: getattr(blank, name) for name in column_names(RunRow)} | row
-        grade, reasons = judge(known, asked_workers=config.slots, limited=self._spec.limited)
-        result = RunRow(**(row | {'verdict': grade, 'reasons': '; '.join(reasons)}))
-        await session.recorder.run(result)
-        self._log.info('run.finished', ended=result.ended, verdict=grade, makespan_s=result.makespan_s)
-        return result
-
-    def _makespan_s(self) -> float | None:
-        first, last = self._measured.first_intended_ns, self._measured.last_complete_ns
-        return None if first is None or last is None else (last - first) / NS_PER_S
+        await session.recorder.run(row)
+        self._log.info('run.finished', ended=row.ended, verdict=row.verdict, makespan_s=row.makespan_s)
+        return row
 
     def _epoch_s(self, instant_ns: int | None) -> float:
         if instant_ns is None:
             return 0.0
         return (instant_ns + self._session.epoch_offset_ns) / NS_PER_S
 
-    def _row(self, reason: str) -> dict[str, Any]:
-        """Return the columns of the row that don't need the items."""
+    def _live(self, reason: str) -> dict[str, Any]:
+        """Return the columns of the row that were counted while the run was under way."""
         session, production, dispatcher = self._session, self._production, self._dispatcher
+        ledger = self._measured
+        first, last = ledger.first_intended_ns, ledger.last_complete_ns
         floor_ns = production.floor_ns if production else 0
         return (
-            self._measured.counts()
-            | self._spec.columns()
+            ledger.counts()
             | {
-                'start_submit_tasks_timestamp': self._epoch_s(self._measured.first_intended_ns),
-                'end_tasks_done_timestamp': self._epoch_s(self._measured.last_complete_ns),
+                'makespan_s': None if first is None or last is None else (last - first) / NS_PER_S,
+                'completed_bytes': ledger.completed_bytes,
+                'start_submit_tasks_timestamp': self._epoch_s(first),
+                'end_tasks_done_timestamp': self._epoch_s(last),
                 'workers_proven': self._proven or None,
-                'loop': _loop_name(),
+                'loop': loop_name(),
                 'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
                 'redis_shared': session.redis_shared,
                 'ended': self._ended or INTERRUPTED,
@@ -312,13 +337,12 @@ class Run:
                 + (production.reconnects if production else 0),
                 'backpressure_s': dispatcher.backpressure_s if dispatcher else 0.0,
             }
+            | self._strain.columns(
+                ended=ledger.completed + ledger.failed,
+                sent=ledger.sent,
+                publishing_ns=production.publishing_ns if production else None,
+            )
         )
-
-
-def _loop_name() -> str:
-    """Return which loop runs, also where it is somebody's subclass."""
-    names = {kind.__module__.partition('.')[0] for kind in type(asyncio.get_running_loop()).__mro__}
-    return 'uvloop' if 'uvloop' in names else 'asyncio'
 
 
 def _first(error: Exception) -> StreamBenchError | None:

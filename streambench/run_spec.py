@@ -11,6 +11,7 @@ from streambench.config import PROXY, Config
 
 MIN_OUTSTANDING = 64
 OUTSTANDING_BYTES = 64_000_000
+DRAWN_SIZES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,8 @@ class RunSpec:
     def expected_s(self) -> float | None:
         """How long the measurement should take, or None for a closed loop."""
         config = self.config
+        if config.duration is not None:
+            return config.duration + config.task_sleep
         working_s = config.task_count * config.task_sleep / config.compute_workers
         if config.closed_loop:
             return working_s or None
@@ -91,26 +94,47 @@ class RunSpec:
         return max(last_s + config.task_sleep, working_s)
 
     def traffic(self) -> Traffic:
-        """Return when the items leave and how long they are, drawn from the seed; takes a while."""
+        """Return when the items leave and how long they are, drawn from the seed; takes a while.
+
+        In a closed loop that ends by its duration nobody knows how many there will be: sizes that are
+        drawn then repeat.
+        """
         config = self.config
         arrivals = None
+        items = config.task_count
         if not config.closed_loop:
             arrivals = draw_arrivals(
                 config.arrival,
-                items=config.task_count,
+                items=items,
+                duration_s=config.duration,
                 rate_per_s=config.rate_per_s,
                 seed=self.seed,
                 trace=config.trace,
                 speed=config.trace_speed,
             )
+            items = arrivals.count
         sizes = draw_sizes(
             config.data_size_dist,
-            items=config.task_count,
+            items=DRAWN_SIZES if self.endless else items,
             mean_bytes=config.data_size_bytes,
             seed=self.seed,
             trace=config.trace,
         )
         return Traffic(arrivals=arrivals, sizes=sizes)
+
+    @property
+    def items(self) -> int | None:
+        """How many items there will be, about; None where only the generator will know."""
+        config = self.config
+        if config.duration is None:
+            return config.task_count
+        rate = config.rate_per_s
+        return None if rate is None else max(1, round(config.duration * rate))
+
+    @property
+    def endless(self) -> bool:
+        """Whether only the generator will know how many items there were."""
+        return self.config.closed_loop and self.config.duration is not None
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of results.csv that say what was asked."""
@@ -145,4 +169,6 @@ class RunSpec:
             'queue_bytes': config.queue_bytes,
             'verify': 'full' if config.verify_full else 'header',
             'seed': self.seed,
+            'warmup_s': config.warmup,
+            'duration_s': config.duration,
         }

@@ -43,7 +43,7 @@ class Progress:
         run: The run, if one is under way.
         sent: Items sent so far.
         completed: Items completed so far.
-        total: Items of the run.
+        total: Items of the run; 0 if nobody knows.
     """
 
     doing: str
@@ -151,7 +151,7 @@ class Session:
                 run=spec,
                 sent=sent,
                 completed=completed,
-                total=spec.config.task_count,
+                total=spec.items or 0,
             )
         )
 

@@ -23,6 +23,7 @@ from streambench.config import (
     OPTIONS,
     PROXY,
     RATE_MAX,
+    RECORD_NONE,
     WORKER,
     Config,
 )
@@ -94,6 +95,11 @@ def configure(**values: Any) -> Config:
         plugins[f'{kind}_plugin'] = _plugin(kind, chosen[chooser], rest, chooser, needed=needed)
     for name in rest:
         _refuse_stray(name, chosen)
+    if 'duration' in core and 'task_count' in core:
+        raise ConfigError(
+            f'--duration {core["duration"]:g} and --task-count {core["task_count"]} both set how many '
+            'items there are: give one of them.'
+        )
     trace = _load_model(core)
     scheduled = 'rate' in core or trace is not None
     if not core.get('task_sleep', OPTIONS['task_sleep'].default) and not scheduled:
@@ -194,6 +200,19 @@ def _refuse_impossible(config: Config) -> None:
         raise ConfigError(
             f'--max-outstanding {config.max_outstanding} is for the closed loop: give --rate max '
             'too, or leave it out.'
+        )
+    if config.record == RECORD_NONE and config.warmup:
+        raise ConfigError(
+            f'--warmup {config.warmup:g} needs the rows that --record none does not keep: leave one of '
+            'them out.'
+        )
+    span_s = config.duration
+    if span_s is None and config.rate_per_s is not None:
+        span_s = (config.task_count - 1) / config.rate_per_s
+    if config.warmup and span_s is not None and config.warmup >= span_s:
+        raise ConfigError(
+            f'--warmup {config.warmup:g} leaves none of the {span_s:.3g} s in which items are sent: '
+            'shorten it, or send for longer.'
         )
     rate = config.rate_per_s
     if rate is not None and rate > MOST_PER_S:

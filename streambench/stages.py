@@ -44,6 +44,8 @@ BESIDE = (
     Stage('uncorrected_sojourn', 'send_ns', 'complete_ns', 'The same from the actual send.'),
 )
 STAGES = CHAIN + BESIDE
+# Not between two instants of the item: the part of its time in which our own loop kept it waiting.
+LOOP_WAIT = Stage('loop_wait', '', 'loop_wait_ns', 'Waiting for our own event loop, beside the chain.')
 
 QUANTILES: Mapping[str, float] = {
     'p50': 0.5,
@@ -61,7 +63,7 @@ AROUND: Mapping[str, tuple[float, float]] = {'p50': (0.49, 0.51), 'p99': (0.985,
 
 def stage_columns() -> Iterator[tuple[str, str, str]]:
     """Yield name, unit and sentence of every column that a stage has."""
-    for stage in STAGES:
+    for stage in (*STAGES, LOOP_WAIT):
         yield f'{stage.name}_n', '', f'Items behind the figures of {stage.name}.'
         yield f'{stage.name}_mean_s', 's', f'Mean. {stage.doc}'
         for name, quantile in QUANTILES.items():

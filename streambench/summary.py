@@ -16,7 +16,7 @@ from streambench.arrivals import CONSTANT
 from streambench.clock import NS_PER_S
 from streambench.ideal import ideal_makespan_s
 from streambench.records import COMPLETED, MEASURE
-from streambench.stages import AROUND, CHAIN, QUANTILES, STAGES, Stage
+from streambench.stages import AROUND, CHAIN, LOOP_WAIT, QUANTILES, STAGES, Stage
 from streambench.tally import Tally, rows_of
 from streambench.waiting import waiting_figures
 
@@ -28,7 +28,9 @@ CONFIDENCE = 0.95
 GROWTH_PER_INTERVAL = 0.02
 GROWTH_OF_FIRST = 0.2
 GROWTH_ITEMS = 40
-SOJOURN = next(stage for stage in STAGES if stage.name == 'sojourn')
+SOJOURN, DELIVERY = (
+    next(stage for stage in STAGES if stage.name == name) for name in ('sojourn', 'delivery')
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def durations(
     Args:
         parts: Sealed parts of items.
         run: Number of the run.
-        ends: Later and earlier instant of each difference.
+        ends: Later and earlier instant of each difference; no earlier one for what is a duration.
         since_ns: Items due from this instant on count; all if absent.
     """
     import pyarrow
@@ -118,7 +120,7 @@ def durations(
     import pyarrow.parquet
 
     chunks: list[list[pyarrow.Array]] = [[] for _ in ends]
-    columns = sorted({name for pair in ends for name in pair})
+    columns = sorted({name for pair in ends for name in pair if name})
     chosen: list[tuple[str, str, Any]] = [
         ('run', '=', run),
         ('phase', '=', MEASURE),
@@ -129,8 +131,9 @@ def durations(
     for part in parts:
         table = pyarrow.parquet.read_table(part, columns=columns, filters=chosen)
         for found, (later, earlier) in zip(chunks, ends, strict=True):
-            difference = compute.subtract(table[later], table[earlier]).cast(pyarrow.float64())
-            found += compute.divide(difference, float(NS_PER_S)).drop_null().chunks
+            # What is a duration already has no earlier instant.
+            lasting = compute.subtract(table[later], table[earlier]) if earlier else table[later]
+            found += compute.divide(lasting.cast(pyarrow.float64()), float(NS_PER_S)).drop_null().chunks
     return [pyarrow.chunked_array(found, pyarrow.float64()) for found in chunks]
 
 
@@ -157,6 +160,8 @@ def figures(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> di
     if rate and asked['arrival'] in ('', CONSTANT) and not asked['closed_loop'] and len(sojourns):
         # Where arrivals vary, so do sojourns, at any load.
         result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate)
+        deliveries = _stage(parts, run, DELIVERY, since_ns)
+        result['delivery_growth_s'] = growth_per_item_s(deliveries, 1 / rate)
     return (
         result
         | stage_figures(parts, run, sojourns, since_ns=since_ns)
@@ -173,7 +178,7 @@ def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> flo
 
         rows = rows_of(parts, asked['run'], ('run', 'phase', 'intended_ns'))
         rows = rows.filter(compute.equal(rows['phase'], MEASURE))
-        arrivals = compute.sort(rows['intended_ns'].drop_null()).to_pylist()
+        arrivals = sorted(rows['intended_ns'].drop_null().to_pylist())
     return ideal_makespan_s(
         arrivals,
         count=found.window_n,
@@ -183,9 +188,7 @@ def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> flo
     )
 
 
-def _stage(
-    parts: Sequence[Path], run: int, stage: Stage, since_ns: int | None
-) -> pyarrow.ChunkedArray:
+def _stage(parts: Sequence[Path], run: int, stage: Stage, since_ns: int | None) -> pyarrow.ChunkedArray:
     return durations(parts, run, [(stage.end, stage.begin)], since_ns=since_ns)[0]
 
 
@@ -216,7 +219,7 @@ def stage_figures(
                 compute.greater_equal(sojourns, low), compute.less_equal(sojourns, high)
             )
             result[f'at_{name}_n'] = compute.sum(around[name]).as_py()
-    for stage in STAGES:
+    for stage in (*STAGES, LOOP_WAIT):
         values = _stage(parts, run, stage, since_ns)
         result[f'{stage.name}_n'] = len(values)
         result[f'{stage.name}_mean_s'] = compute.mean(values).as_py()

@@ -95,9 +95,7 @@ def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
     if not table.num_rows:
         return _nothing()
     warm = table.filter(
-        compute.and_(
-            compute.equal(table['phase'], WARMUP), compute.is_valid(table['worker_pid'])
-        )
+        compute.and_(compute.equal(table['phase'], WARMUP), compute.is_valid(table['worker_pid']))
     )
     proven = warm.group_by(['worker_host', 'worker_pid', 'worker_thread']).aggregate([]).num_rows
     measured = table.filter(compute.equal(table['phase'], MEASURE))

@@ -1,14 +1,15 @@
 """Whether to believe a run: `valid`, `caution` or `invalid`, with the reasons and what to do.
 
-Every bound stands here with its default; README's table is derived from it.
+Where a grade begins stands in `bounds`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
+from streambench.bottleneck import NONE_WINDOW
+from streambench.bounds import BOUNDS, Bounds
 from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_RUN
 
 VALID = 'valid'
@@ -21,44 +22,12 @@ ENDED_BY_FAILURE = 'failed'
 INTERRUPTED = 'interrupted'
 
 
-def _bound(default: float, doc: str) -> Any:
-    from dataclasses import field
-
-    return field(default=default, metadata={'doc': doc})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """Where a caution or an invalid verdict begins."""
-
-    late_caution_s: float = _bound(0.005, 'Median lateness of the generator, caution.')
-    late_caution_share: float = _bound(
-        0.2, 'The same as a share of the interval; the larger of the two counts.'
-    )
-    late_invalid_s: float = _bound(0.05, 'Median lateness of the generator, invalid.')
-    late_invalid_share: float = _bound(
-        1.0, 'The same as a share of the interval; the larger of the two counts.'
-    )
-    pacing_share: float = _bound(0.1, 'Pacing floor as a share of the interval, caution.')
-
-
-BOUNDS = Bounds()
-
-
-def bounds_table() -> list[tuple[str, float, str]]:
-    """Return name, default and sentence of every bound."""
-    return [
-        (entry.name, getattr(BOUNDS, entry.name), entry.metadata['doc']) for entry in fields(Bounds)
-    ]
-
-
-def judge(row: Mapping[str, Any], *, asked_workers: int, limited: bool) -> tuple[str, list[str]]:
+def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list[str]]:
     """Return the grade of a run and the reasons for it, the gravest first.
 
     Args:
         row: Columns of results.csv.
-        asked_workers: Workers that should have been proven by the warm-up.
-        limited: Whether fewer workers than the executor has were stood for by a limit.
+        bounds: Where a grade begins.
     """
     invalid: list[str] = []
     caution: list[str] = []
@@ -79,31 +48,57 @@ def judge(row: Mapping[str, Any], *, asked_workers: int, limited: bool) -> tuple
             f'{row["failed"]} tasks failed, {row["publish_failed"]} items were not published{why}'
         )
     proven = row['workers_proven']
-    if proven is not None and proven < asked_workers and not limited:
+    # With `worker` the generator takes one of the executor's workers.
+    asked = row['workers'] if row['generator'] == 'worker' else row['compute_workers']
+    if proven is not None and proven < asked and row['slots'] is None:
         invalid.append(
-            f'{proven} of {asked_workers} workers ran in the warm-up: look for the others in the '
-            "executor's log"
+            f"{proven} of {asked} workers ran in the warm-up: look for the others in the executor's log"
         )
     rate, late = row['offered_rate_per_s'], row['publish_delay_p50_s']
     if rate and late is not None:
         interval = 1 / rate
-        if late > max(BOUNDS.late_invalid_s, BOUNDS.late_invalid_share * interval):
+        if late > max(bounds.late_invalid_s, bounds.late_invalid_share * interval):
             invalid.append(
                 f'generator {late * 1e3:.1f} ms late at the median, interval '
                 f'{interval * 1e3:.1f} ms: lower the rate, or put the generator on a worker'
             )
-        elif late > max(BOUNDS.late_caution_s, BOUNDS.late_caution_share * interval):
+        elif late > max(bounds.late_caution_s, bounds.late_caution_share * interval):
             caution.append(
                 f'generator {late * 1e3:.1f} ms late at the median, interval {interval * 1e3:.1f} ms'
             )
     floor = row['pacing_floor_s']
     # Those of a burst are to leave in clumps, and a trace's intervals are its own.
     spaced = row['arrival'] in ('', 'constant', 'poisson')
-    if rate and floor and spaced and floor * rate > BOUNDS.pacing_share:
+    if rate and floor and spaced and floor * rate > bounds.pacing_share:
         caution.append(
             f'pacing floor {floor * 1e3:.1f} ms is {floor * rate:.0%} of the interval: items leave '
             'in clumps'
         )
+    if row['bookkeeping_difference'] is not None:
+        off = abs(row['bookkeeping_difference'])
+        if off > bounds.bookkeeping:
+            invalid.append(
+                f'bookkeeping: live counters and rows differ by {off:.2%}: rows are missing or wrong'
+            )
+    if row['demand_loop_s'] and row['throughput_per_s']:
+        busy = row['demand_loop_s'] * row['throughput_per_s']
+        if busy > bounds.loop_busy:
+            text = f'the event loop was busy for {busy:.0%} of the time'
+            if row['closed_loop']:
+                caution.append(f'{text}: the throughput is its, not that of broker or executor')
+            else:
+                invalid.append(f'{text}: lower the rate, or put the generator on a worker')
+    if row['closed_loop'] and row['bottleneck'] == NONE_WINDOW:
+        caution.append(
+            f'window-limited: no station was busy with {row["max_outstanding"]} credits, so the '
+            'throughput is no capacity: double --max-outstanding until it stays'
+        )
+    for name, text in (
+        ('machine_busy', 'of the cores were busy before the run began: close other programs'),
+        ('machine_stolen', 'of the time went to other machines of the host: measure when it is quiet'),
+    ):
+        if row[name] is not None and row[name] > getattr(bounds, name):
+            caution.append(f'busy machine: {row[name]:.0%} {text}')
     if row['reordered']:
         caution.append(f'{row["reordered"]} items arrived out of order')
     if row['reconnects']:

@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 # Layer by layer, lowest first; a module imports only from lower layers, and packages of plugins follow
 # the same rule inside. What is not named here is in the layer of its package.
 LAYERS: list[set[str]] = [
-    {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads'},
+    {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'machine', 'bounds'},
     {'worker', 'pacer', 'records'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables'},
-    {'bottleneck', 'bookkeeping', 'oracle', 'clocks', 'thresholds'},
+    {'bottleneck', 'bookkeeping', 'oracle', 'clocks', 'thresholds', 'ideal', 'tally', 'loop_wait'},
+    {'stations', 'verdict', 'waiting'},
     {'trace'},
     {'arrivals'},
     {'options'},
@@ -25,8 +26,8 @@ LAYERS: list[set[str]] = [
     {'brokers', 'connectors', 'executors', 'servers', 'config', 'bridge'},
     {'settings'},
     {'run_spec'},
-    {'plan', 'summary', 'verdict', 'environment', 'ledger', 'catalogue'},
-    {'recorder', 'arm', 'generator', 'dispatcher'},
+    {'plan', 'summary', 'environment', 'ledger', 'catalogue'},
+    {'recorder', 'arm', 'generator', 'dispatcher', 'run_row', 'strain'},
     {'production', 'comparability'},
     {'run', 'comparison'},
     {'session'},

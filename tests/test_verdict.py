@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from streambench.bounds import bounds_table
 from streambench.errors import first_exit_code
 from streambench.records import RunRow, column_names
-from streambench.verdict import CAUTION, INVALID, VALID, bounds_table, exit_codes, judge
+from streambench.verdict import CAUTION, INVALID, VALID, exit_codes, judge
 
 
 def row(**changes: Any) -> dict[str, Any]:

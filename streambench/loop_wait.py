@@ -1,0 +1,104 @@
+"""What our own loop costs an item: the time in which the loop was busy while the item waited for it.
+
+An item waits for the loop at three places: from its intended instant until the generator takes it, from
+its sending until the dispatcher has it, and from the end of its task until the dispatcher knows. Their
+overlap with the time in which the loop was busy is the item's loop wait. That time is read from libuv's
+own account of idle time, so it exists under uvloop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from typing import Protocol
+
+from streambench.clock import now_ns
+from streambench.records import ItemRow
+
+# Nothing shorter is told apart: a reading per stamp would cost more than what it finds.
+APART_NS = 50_000
+KEPT = 100_000
+
+
+class IdleClock(Protocol):
+    """What knows how long a loop had nothing to do."""
+
+    def idle_ns(self) -> int:
+        """Return that time since the loop began."""
+
+
+def idle_clock() -> IdleClock | None:
+    """Return the idle clock of the running loop, or None if it has none."""
+    from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
+
+    loop = asyncio.get_running_loop()
+    if not is_uvloop(loop):
+        return None
+    try:
+        return LibuvClock(loop)
+    except LibuvUnavailableError:
+        return None
+
+
+class LoopTime:
+    """Where a loop's time went, by readings at the stamps of items.
+
+    Args:
+        clock: Knows the loop's idle time.
+    """
+
+    def __init__(self, clock: IdleClock) -> None:
+        self._idle_ns = clock.idle_ns
+        self._at_ns: list[int] = []
+        self._idle: list[int] = []
+        self._last_ns = 0
+
+    def sample(self, at_ns: int) -> None:
+        """Take a reading, unless the last one is so near that the loop can't have rested.
+
+        Args:
+            at_ns: The present instant.
+        """
+        if at_ns - self._last_ns < APART_NS:
+            return
+        self._last_ns = now = now_ns()
+        self._at_ns.append(now)
+        self._idle.append(self._idle_ns())
+        if len(self._at_ns) > KEPT:
+            del self._at_ns[: KEPT // 2], self._idle[: KEPT // 2]
+
+    def busy_total_ns(self) -> int:
+        """Return an ever-growing count of the time in which the loop was busy."""
+        return now_ns() - self._idle_ns()
+
+    def _idle_at(self, instant_ns: int) -> int | None:
+        """Return the idle time at an instant; None before the first reading that is kept.
+
+        Between two readings the loop finishes its work first and rests then, since it is the end
+        of a rest that makes the next stamp.
+        """
+        number = bisect_right(self._at_ns, instant_ns) - 1
+        if number < 0:
+            return None
+        idle = self._idle[number]
+        if number + 1 == len(self._at_ns):
+            return idle
+        rest = self._idle[number + 1] - idle
+        return idle + max(0, rest - max(0, self._at_ns[number + 1] - instant_ns))
+
+    def busy_ns(self, begin_ns: int | None, end_ns: int | None) -> int:
+        """Return for how long the loop was busy between two instants; 0 if one of them is missing."""
+        if begin_ns is None or end_ns is None or end_ns <= begin_ns:
+            return 0
+        first, last = self._idle_at(begin_ns), self._idle_at(end_ns)
+        if first is None or last is None:
+            return 0
+        return max(0, (end_ns - begin_ns) - (last - first))
+
+    def wait_ns(self, item: ItemRow) -> int:
+        """Return an item's loop wait."""
+        return (
+            self.busy_ns(item.intended_ns, item.put_start_ns)
+            + self.busy_ns(item.send_ns, item.receive_ns)
+            + self.busy_ns(item.end_ns, item.complete_ns)
+        )

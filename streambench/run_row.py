@@ -1,0 +1,93 @@
+"""The row of results.csv: what was asked, what was counted live, and what the sealed rows determine.
+
+What the rows determine is computed by `determined`, from nothing but the rows and what was asked, so
+the same figures can be computed again from a run directory, for another window or as a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from streambench.bookkeeping import LiveIntegral
+from streambench.bounds import BOUNDS, Bounds
+from streambench.records import RunRow, column_names
+from streambench.stations import demands, limiting
+from streambench.summary import figures
+from streambench.tally import Tally, tally
+from streambench.verdict import judge
+
+# Where the books don't balance and no share can say by how much.
+UNBALANCED = 1.0
+BLANK = {name: getattr(RunRow(), name) for name in column_names(RunRow)}
+
+
+def determined(parts: Sequence[Path], asked: Mapping[str, Any]) -> tuple[dict[str, Any], Tally]:
+    """Return the columns that a run's rows determine, and what the rows add up to.
+
+    Args:
+        parts: Sealed parts of items.
+        asked: Columns that say what was asked.
+    """
+    found = tally(parts, run=asked['run'], warmup_s=asked['warmup_s'])
+    row = found.counts | figures(parts, asked, found)
+    row |= demands(BLANK | dict(asked) | row)
+    row['workers_proven'] = found.workers_proven or None
+    return row, found
+
+
+def judged(
+    row: Mapping[str, Any], *, bounds: Bounds = BOUNDS, delivery_grows: bool | None = None
+) -> dict[str, Any]:
+    """Return a row with what follows from its other columns: bottleneck, verdict and reasons.
+
+    Args:
+        row: All other columns; absent ones have their default.
+        bounds: Where a caution or an invalid verdict begins.
+        delivery_grows: Whether deliveries took ever longer; as the row says if absent.
+    """
+    known = BLANK | dict(row)
+    if delivery_grows is None:
+        delivery_grows = known['delivery_growth_s'] is not None
+    known['bottleneck'] = limiting(known, delivery_grows=delivery_grows)
+    grade, reasons = judge(known, bounds=bounds)
+    return known | {'verdict': grade, 'reasons': '; '.join(reasons)}
+
+
+def bookkeeping(books: LiveIntegral, found: Tally) -> float | None:
+    """Return by how much live counters and rows differ; `UNBALANCED` where that can't be a share."""
+    checked = books.check(found.sojourns_ns)
+    if checked.difference is None or (not checked.balanced and not checked.difference):
+        return UNBALANCED
+    return checked.difference
+
+
+def run_row(
+    *,
+    asked: Mapping[str, Any],
+    live: Mapping[str, Any],
+    parts: Sequence[Path] | None,
+    books: LiveIntegral,
+    bounds: Bounds,
+) -> RunRow:
+    """Return the row of a run; reads its items, which takes a while.
+
+    Args:
+        asked: Columns that say what was asked.
+        live: Columns that were counted while it ran, which go before what the items say.
+        parts: Sealed parts of items, or None if they weren't kept.
+        books: Live integral of the items in the system.
+        bounds: Where a caution or an invalid verdict begins.
+    """
+    row: dict[str, Any] = {}
+    if parts is not None:
+        row, found = determined(parts, asked)
+        row['bookkeeping_difference'] = bookkeeping(books, found)
+    elif live['makespan_s']:
+        row['throughput_per_s'] = live['completed_tasks'] / live['makespan_s']
+        row['bytes_per_s'] = live['completed_bytes'] / live['makespan_s']
+    known = {name: value for name, value in live.items() if name in BLANK}
+    if parts is not None:
+        known.pop('makespan_s', None)
+    return RunRow(**judged(dict(asked) | row | known, bounds=bounds))

@@ -1,0 +1,56 @@
+"""The stations of a run and their demands: what `bottleneck` judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streambench.bottleneck import BUSY_SHARE, NONE_SCHEDULE, bottleneck
+
+PUT = 'put'
+PUBLISH = 'publish'
+GENERATOR = 'generator'
+BROKER = 'broker'
+
+
+def demands(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the demands that the stages of a run determine, under the names of results.csv.
+
+    Args:
+        row: Figures of the stages, and `compute_workers`.
+    """
+    parts = [row.get(f'{stage}_mean_s') for stage in ('resolve', 'verify', 'task_sleep')]
+    known = [part for part in parts if part is not None]
+    working = sum(known) / row['compute_workers'] if len(known) == len(parts) else None
+    return {'demand_put_s': row.get('put_mean_s'), 'demand_workers_s': working}
+
+
+def limiting(row: Mapping[str, Any], *, delivery_grows: bool) -> str:
+    """Return the name of the bottleneck.
+
+    The generator puts and publishes one after the other, so the two are one station, named by the
+    longer of them. A broker's own work can't be seen from outside; that it is the bottleneck shows as a
+    delivery that grows while no other station is busy.
+
+    Args:
+        row: Demands and throughput.
+        delivery_grows: Whether deliveries take ever longer.
+    """
+    put, publish = row['demand_put_s'] or 0.0, row['demand_publish_s']
+    generating = None if publish is None else put + publish
+    found = bottleneck(
+        {
+            GENERATOR: (generating, 1),
+            'loop': (row['demand_loop_s'], 1),
+            'submit': (row['demand_submit_s'], 1),
+            'workers': (row['demand_workers_s'], 1),
+        },
+        row['throughput_per_s'],
+        closed_loop=row['closed_loop'],
+        busy_share=BUSY_SHARE,
+    )
+    if found.name == GENERATOR:
+        return f'{GENERATOR}: {PUT if put > (publish or 0.0) else PUBLISH}'
+    if found.name == NONE_SCHEDULE and delivery_grows:
+        return BROKER
+    return found.name

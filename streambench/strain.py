@@ -1,0 +1,75 @@
+"""What a run strains: the event loop, the executor's `submit`, and the machine it shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from streambench.bridge import Bridge
+from streambench.clock import NS_PER_S
+from streambench.loop_wait import LoopTime, idle_clock
+from streambench.machine import Cores, look, read_cores, stolen_share
+
+
+class Strain:
+    """Watches one run; made on its loop.
+
+    Attributes:
+        loop_time: Where the loop's time goes, or None where the loop doesn't say.
+    """
+
+    def __init__(self) -> None:
+        clock = idle_clock()
+        self.loop_time = None if clock is None else LoopTime(clock)
+        self._cores: Cores | None = None
+        self._machine_busy: float | None = None
+        self._machine_stolen: float | None = None
+        self._loop_busy_ns: int | None = None
+        self._submitting_ns: int | None = None
+
+    async def look(self) -> None:
+        """See how busy the machine is before the run begins."""
+        _, self._machine_busy = await look()
+
+    @contextmanager
+    def watching(self, bridge: Bridge) -> Iterator[None]:
+        """Count what the measurement inside takes."""
+        loop_time = self.loop_time
+        busy_ns = loop_time.busy_total_ns() if loop_time else 0
+        submitting_ns = bridge.submitting_ns
+        cores = read_cores()
+        try:
+            yield
+        finally:
+            self._submitting_ns = bridge.submitting_ns - submitting_ns
+            if loop_time is not None:
+                self._loop_busy_ns = loop_time.busy_total_ns() - busy_ns
+            self._machine_stolen = stolen_share(cores, read_cores())
+
+    def columns(self, *, ended: int, sent: int, publishing_ns: int | None) -> dict[str, Any]:
+        """Return the columns of results.csv that follow.
+
+        Args:
+            ended: Items whose task came back.
+            sent: Items handed to the broker.
+            publishing_ns: Time that this took the generator.
+        """
+        return {
+            'demand_publish_s': _each(publishing_ns, sent),
+            'demand_submit_s': _each(self._submitting_ns, ended),
+            'demand_loop_s': _each(self._loop_busy_ns, ended),
+            'machine_busy': self._machine_busy,
+            'machine_stolen': self._machine_stolen,
+        }
+
+
+def _each(total_ns: int | None, number: int) -> float | None:
+    return None if total_ns is None or not number else total_ns / number / NS_PER_S
+
+
+def loop_name() -> str:
+    """Return which loop runs, also where it is somebody's subclass."""
+    names = {kind.__module__.partition('.')[0] for kind in type(asyncio.get_running_loop()).__mro__}
+    return 'uvloop' if 'uvloop' in names else 'asyncio'
