@@ -170,7 +170,7 @@ class Run:
                 self._dispatcher.batch = self._spec.batch
                 self._dispatcher.configure(MEASURE, sleep_s=config.task_sleep, full=config.verify_full)
                 self._log.info('run.started', topic=self._topic, workers_proven=self._proven)
-                with self._strain.watching(bridge):
+                async with self._strain.watching(bridge):
                     generator = tasks.create_task(self._production.generate())
                     await self._until_ended()
                 generator.cancel()

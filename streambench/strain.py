@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from streambench.bridge import Bridge
 from streambench.clock import NS_PER_S
 from streambench.loop_wait import LoopTime, idle_clock
-from streambench.machine import Cores, look, read_cores, stolen_share
+from streambench.machine import look, read_cores, stolen_share
 
 
 class Strain:
@@ -23,7 +23,6 @@ class Strain:
     def __init__(self) -> None:
         clock = idle_clock()
         self.loop_time = None if clock is None else LoopTime(clock)
-        self._cores: Cores | None = None
         self._machine_busy: float | None = None
         self._machine_stolen: float | None = None
         self._loop_busy_ns: int | None = None
@@ -33,20 +32,20 @@ class Strain:
         """See how busy the machine is before the run begins."""
         _, self._machine_busy = await look()
 
-    @contextmanager
-    def watching(self, bridge: Bridge) -> Iterator[None]:
+    @asynccontextmanager
+    async def watching(self, bridge: Bridge) -> AsyncIterator[None]:
         """Count what the measurement inside takes."""
         loop_time = self.loop_time
         busy_ns = loop_time.busy_total_ns() if loop_time else 0
         submitting_ns = bridge.submitting_ns
-        cores = read_cores()
+        cores = await asyncio.to_thread(read_cores)
         try:
             yield
         finally:
             self._submitting_ns = bridge.submitting_ns - submitting_ns
             if loop_time is not None:
                 self._loop_busy_ns = loop_time.busy_total_ns() - busy_ns
-            self._machine_stolen = stolen_share(cores, read_cores())
+        self._machine_stolen = stolen_share(cores, await asyncio.to_thread(read_cores))
 
     def columns(self, *, ended: int, sent: int, publishing_ns: int | None) -> dict[str, Any]:
         """Return the columns of results.csv that follow.
