@@ -30,6 +30,7 @@ def _codes(*functions: object) -> frozenset[CodeType]:
 _MACHINERY = _codes(
     base_events.BaseEventLoop.run_forever, base_events.BaseEventLoop._run_once, events.Handle._run
 )
+_HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
     *(getattr(kind, 'select', None) for kind in vars(selectors).values()),
@@ -94,6 +95,9 @@ def loop_stack(
         waiting: Code of a select() that isn't Python's own.
     """
     found = raw_stack(frame, runner)
+    if found.codes and found.codes[0] is _HANDLE:
+        # A callback written in C has no frame of its own.
+        return RawStack(found.codes[:1], found.lines[:1])
     depth = len(found.codes)
     while depth and found.codes[depth - 1] in _MACHINERY:
         depth -= 1
