@@ -118,6 +118,7 @@ class LoopMonitor:
                 f"ticks of the kernel ({error}): the loop's own timer is used, rounded to 1 ms"
             )
             self._ticks = LoopTicks(loop, account.tick, first_ns=first_ns, interval_ns=interval_ns)
+        account.due = self._ticks.due
 
     def _idle_clock(self, loop: asyncio.AbstractEventLoop) -> IdleClock | None:
         if is_uvloop(loop):
@@ -203,7 +204,7 @@ class LoopMonitor:
         now_ns = time.perf_counter_ns()
         if self._ticks is not None:
             account.stood_still |= stands
-            count = self._ticks.due(account.next_ns, now_ns)
+            count = self._ticks.due()
             if count:
                 account.served(count, max(now_ns, account.next_ns), unfinished=True)
             self._ticks.close()

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
+from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.ticks import LoopTicks
+
 MAX_FRAMES = 40
 MAX_THREADS = 8
 _LEAST_CPU_NS = 500_000
@@ -28,8 +31,12 @@ def _codes(*functions: object) -> frozenset[CodeType]:
 
 # The frames between whoever runs an asyncio loop and what the loop calls. uvloop has none.
 _MACHINERY = _codes(
-    base_events.BaseEventLoop.run_forever, base_events.BaseEventLoop._run_once, events.Handle._run
+    base_events.BaseEventLoop.run_forever,
+    base_events.BaseEventLoop._run_once,
+    events.Handle._run,
+    LoopTicks._ready,
 )
+_LISTENER = GarbageWatch.heard.__code__
 _HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
@@ -77,6 +84,9 @@ def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawSta
     """Return a stack, without the frame `until` and those outside of it."""
     codes: list[CodeType] = []
     lines: list[int] = []
+    # A collection ends in our own listener, which is where the interpreter lets other threads look.
+    while frame is not None and frame.f_code is _LISTENER:
+        frame = frame.f_back
     while frame is not None and frame is not until and len(codes) < MAX_FRAMES:
         codes.append(frame.f_code)
         lines.append(frame.f_lineno or 0)

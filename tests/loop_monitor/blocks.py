@@ -58,18 +58,22 @@ def small_callback() -> None:
 _sizes: dict[tuple[str, float], int] = {}
 
 
+def _seconds(call: Callable[..., object], *arguments: object) -> float:
+    begin = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - begin
+
+
 def _json_text(length_s: float) -> str:
     """Return a text that takes so long to parse on this machine, or somewhat longer."""
     key = ('json', length_s)
     if key not in _sizes:
-        count = 2000
+        count = 20_000
         while True:
-            text = json.dumps([{'a': number, 'b': [number]} for number in range(count)])
-            begin = time.perf_counter()
-            json.loads(text)
-            if time.perf_counter() - begin > length_s:
+            text = _text(count)
+            if min(_seconds(json.loads, text) for _ in range(3)) > length_s:
                 break
-            count = count * 3 // 2
+            count = count * 5 // 4
         _sizes[key] = count
     return _text(_sizes[key])
 
@@ -79,7 +83,8 @@ _texts: dict[int, str] = {}
 
 def _text(count: int) -> str:
     if count not in _texts:
-        _texts[count] = json.dumps([{'a': number, 'b': [number]} for number in range(count)])
+        # Numbers only: of many containers the garbage collector would be the true culprit.
+        _texts[count] = json.dumps([number / 7 for number in range(count)])
     return _texts[count]
 
 
@@ -89,9 +94,7 @@ def _regex_size(length_s: float) -> int:
     if key not in _sizes:
         size = 14
         while True:
-            begin = time.perf_counter()
-            re.match(r'(a*)*b', 'a' * size)
-            if time.perf_counter() - begin > length_s:
+            if _seconds(re.match, r'(a*)*b', 'a' * size) > length_s:
                 break
             size += 1
         _sizes[key] = size

@@ -70,7 +70,7 @@ def test_a_long_stall_is_filled_in_without_a_loop_over_its_ticks() -> None:
             ticks = account()
             count = length_s * 200
             begin = time.perf_counter_ns()
-            ticks.served(count, ticks.next_ns + (count - 1) * 5 * MS, unfinished=False)
+            ticks.served(count, ticks.next_ns + (count - 1) * 5 * MS)
             times.append(time.perf_counter_ns() - begin)
             assert ticks.lag.count == count
             assert ticks.lag.frozen().percentile(50) == pytest.approx(length_s / 2, rel=0.01)
@@ -117,7 +117,7 @@ async def test_an_hour_fits_into_5_mb(may_block: None) -> None:
         assert ticks is not None and watchdog is not None
         before = tracemalloc.get_traced_memory()[0]
         for number in range(3600):
-            ticks.served(50, ticks.next_ns + 49 * 20 * MS + 30 * MS, unfinished=False)
+            ticks.served(50, ticks.next_ns + 49 * 20 * MS + 30 * MS)
             if number % 50 == 0:
                 monitor._settle()
         monitor._settle()

@@ -97,8 +97,7 @@ async def test_the_culprit_is_named(block: Block, exact: bool) -> None:
     right = [(truth, stall) for truth, stall in pairs if block.__name__ in names(stall)]
     assert len(right) >= 9, [(stall.cause, names(stall)) for _, stall in pairs]
     causes = [stall.cause for _, stall in pairs]
-    # Parsing makes objects, and that may be what the collector is called for.
-    assert causes.count('callback') >= (9 if block is not culprit_json else 5), causes
+    assert causes.count('callback') >= 9, causes
     shares = [stall.stacks[0].weight_s / stall.duration_s for _, stall in right]
     assert statistics.median(shares) >= 0.75
     assert {stall.task for _, stall in right} == {'the guilty task'}
@@ -178,7 +177,9 @@ async def test_another_thread_that_holds_the_gil_is_named(exact: bool) -> None:
         if stall.other_threads[0].thread == 'hog'
         and 'culprit_regex' in [frame.function for frame in stall.other_threads[0].frames]
     ]
-    assert len(right) >= len(named) - 1
+    assert len(right) >= len(named) - 1, [
+        (s.confidence, s.other_threads) for s in named if s not in right
+    ]
     assert [stall for stall in stalls if stall.cause == 'callback'] == []
 
 
