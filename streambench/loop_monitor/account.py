@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
@@ -15,7 +16,7 @@ from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.histogram import Histogram
 from streambench.loop_monitor.levels import Level
 from streambench.loop_monitor.seconds import NONE, Counters, SecondSeries
-from streambench.loop_monitor.stacks import ThreadClocks, runner_of, runner_of_task
+from streambench.loop_monitor.stacks import OtherThread, ThreadClocks, runner_of, runner_of_task
 
 _USUAL_MOST_NS = 1_000_000
 # An idle loop's way from epoll to a callback and back, in CPU time, if it is never seen idle: the upper
@@ -61,6 +62,7 @@ class TickAccount:
         next_ns: When the next tick is due.
         prev_ns: When the last one ran.
         runner: The frame that runs the loop.
+        due: Tells how many ticks have become due.
         late: Late ticks that nobody has made stalls of.
         samples: What the watchdog saw, in order.
         stood_still: Set by the watchdog when it finds that the loop doesn't run at all.
@@ -72,6 +74,7 @@ class TickAccount:
         self.idle = idle
         self.garbage = garbage
         self.threads: ThreadClocks | None = None
+        self.due: Callable[[], int] = lambda: 0
         self.runner: FrameType | None = None
         self.lag = Histogram()
         self.wakeup_lag = Histogram()
@@ -112,19 +115,29 @@ class TickAccount:
             counts[0] - self.start_counts[0] if counts and self.start_counts else NONE,
         )
 
-    def tick(self, count: int) -> None:
-        """Account for ticks that are due now.
-
-        Args:
-            count: How many: 1 if the loop kept up.
-        """
+    def tick(self) -> None:
+        """Account for the ticks that are due now; called by the loop."""
         now_ns = time.perf_counter_ns()
-        # Two levels up: the timer's own callback, and what the loop called it from.
-        self.runner = runner_of(sys._getframe(2))
-        self.served(count, now_ns, unfinished=False)
+        others: tuple[OtherThread, ...] = ()
+        if now_ns - self.next_ns > self.level.threshold_ns and self.threads is not None:
+            # Before anything gives the GIL away: the thread that held it stands where it did.
+            others = self.threads.evidence(sys._current_frames())
+        self.runner = runner_of(sys._getframe(1))
+        count = self.due()
+        if not count:
+            return
+        # One that became due while the count was read is early by as much.
+        self.served(count, now_ns, others=others)
         self._body_ns += time.perf_counter_ns() - now_ns
 
-    def served(self, count: int, now_ns: int, *, unfinished: bool) -> None:
+    def served(
+        self,
+        count: int,
+        now_ns: int,
+        *,
+        others: tuple[OtherThread, ...] = (),
+        unfinished: bool = False,
+    ) -> None:
         """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
         due_ns, prev_ns = self.next_ns, self.prev_ns
         interval_ns = self.level.interval_ns
@@ -149,7 +162,9 @@ class TickAccount:
         used_ns = cpu_ns - self.prev_cpu_ns
         if lag_ns > self.level.threshold_ns:
             self.late.append(
-                self._late(due_ns, prev_ns, now_ns, count, idle_ns, used_ns, unfinished=unfinished)
+                self._late(
+                    due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
+                )
             )
         else:
             self._usual_ns += (min(max(lag_ns, 0), _USUAL_MOST_NS) - self._usual_ns) >> 4
@@ -173,6 +188,7 @@ class TickAccount:
         count: int,
         idle_ns: int,
         cpu_ns: int,
+        others: tuple[OtherThread, ...],
         *,
         unfinished: bool,
     ) -> LateTick:
@@ -185,7 +201,7 @@ class TickAccount:
             cpu_ns=cpu_ns,
             usual_ns=self._usual_ns,
             pauses=self.garbage.overlapping(prev_ns, now_ns),
-            others=self.threads.evidence(sys._current_frames()) if self.threads else (),
+            others=others,
             unfinished=unfinished,
         )
 
@@ -196,7 +212,9 @@ class TickAccount:
         count = (now_ns - self.next_ns) // self.level.interval_ns + 1
         cpu_ns = time.thread_time_ns() - self.prev_cpu_ns
         idle_ns = self.idle.idle_ns() if self.idle else 0
-        return self._late(self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, unfinished=True)
+        return self._late(
+            self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, (), unfinished=True
+        )
 
     def reading(self, now_ns: int) -> Reading:
         """Return all that counts up, as of this moment."""

@@ -212,7 +212,9 @@ def _cause(
         return 'gil'
     if working > waiting:
         return 'callback'
-    if cpu + gc < little and other < half and (waiting > working or held >= half):
+    # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
+    # delay tells that there was no core to be had.
+    if cpu + gc < little and other < half and held >= half:
         return 'cpu-starved'
     return 'unattributed'
 

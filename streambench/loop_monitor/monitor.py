@@ -118,6 +118,7 @@ class LoopMonitor:
                 f"ticks of the kernel ({error}): the loop's own timer is used, rounded to 1 ms"
             )
             self._ticks = LoopTicks(loop, account.tick, first_ns=first_ns, interval_ns=interval_ns)
+        account.due = self._ticks.due
 
     def _idle_clock(self, loop: asyncio.AbstractEventLoop) -> IdleClock | None:
         if is_uvloop(loop):
@@ -142,18 +143,27 @@ class LoopMonitor:
         """Make stalls of the late ticks that there are."""
         account, watchdog = self._account, self._watchdog
         assert account is not None and watchdog is not None
-        with self._settling:
+        # Whoever comes second leaves it to the first: the loop must not wait for its watchdog.
+        if not self._settling.acquire(blocking=False):
+            return
+        try:
             while account.late:
-                late = account.late.popleft()
-                seen: list[Sample] = []
-                while account.samples and account.samples[0].at_ns <= late.now_ns:
-                    sample = account.samples.popleft()
-                    if sample.at_ns > late.prev_ns:
-                        seen.append(sample)
-                found = stall(late, seen, tuple(watchdog.oversleeps))
-                self._stalls.append(found)
-                self._totals.add(found)
-                account.series.stall(found.start_ns, found.end_ns)
+                self._settle_one(account, account.late.popleft(), tuple(watchdog.oversleeps))
+        finally:
+            self._settling.release()
+
+    def _settle_one(
+        self, account: TickAccount, late: LateTick, oversleeps: tuple[tuple[int, int], ...]
+    ) -> None:
+        seen: list[Sample] = []
+        while account.samples and account.samples[0].at_ns <= late.now_ns:
+            sample = account.samples.popleft()
+            if sample.at_ns > late.prev_ns:
+                seen.append(sample)
+        found = stall(late, seen, oversleeps)
+        self._stalls.append(found)
+        self._totals.add(found)
+        account.series.stall(found.start_ns, found.end_ns)
 
     def stop(self) -> None:
         """Cease to watch; waits some ms for the watchdog. The loop may be closed right after.
@@ -194,7 +204,7 @@ class LoopMonitor:
         now_ns = time.perf_counter_ns()
         if self._ticks is not None:
             account.stood_still |= stands
-            count = self._ticks.due(account.next_ns, now_ns)
+            count = self._ticks.due()
             if count:
                 account.served(count, max(now_ns, account.next_ns), unfinished=True)
             self._ticks.close()
@@ -245,8 +255,12 @@ class LoopMonitor:
             watchdog.halt(lambda: loop.call_soon_threadsafe(ended.set))
             try:
                 await ended.wait()
+                # All that it does now is to end: soon enough not to wait for it.
+                while watchdog.alive:
+                    await asyncio.sleep(0)
             finally:
-                watchdog.join()
+                if watchdog.alive:
+                    watchdog.join()
                 self._finish()
         else:
             self._finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sysconfig
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ _hooked = False
 
 def free_threaded() -> bool:
     """Return whether this interpreter was built to run without the GIL."""
-    return bool(sysconfig.get_config_var('Py_GIL_DISABLED'))
+    # sysconfig knows it too, but reads files for it, and this may run in a loop.
+    enabled = getattr(sys, '_is_gil_enabled', None)
+    return 't' in getattr(sys, 'abiflags', '') or (enabled is not None and not enabled())
 
 
 def running_loop() -> asyncio.AbstractEventLoop:

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
+from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.ticks import LoopTicks
+
 MAX_FRAMES = 40
 MAX_THREADS = 8
 _LEAST_CPU_NS = 500_000
@@ -28,8 +31,13 @@ def _codes(*functions: object) -> frozenset[CodeType]:
 
 # The frames between whoever runs an asyncio loop and what the loop calls. uvloop has none.
 _MACHINERY = _codes(
-    base_events.BaseEventLoop.run_forever, base_events.BaseEventLoop._run_once, events.Handle._run
+    base_events.BaseEventLoop.run_forever,
+    base_events.BaseEventLoop._run_once,
+    events.Handle._run,
+    LoopTicks._ready,
 )
+_LISTENER = GarbageWatch.heard.__code__
+_HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
     *(getattr(kind, 'select', None) for kind in vars(selectors).values()),
@@ -76,6 +84,9 @@ def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawSta
     """Return a stack, without the frame `until` and those outside of it."""
     codes: list[CodeType] = []
     lines: list[int] = []
+    # A collection ends in our own listener, which is where the interpreter lets other threads look.
+    while frame is not None and frame.f_code is _LISTENER:
+        frame = frame.f_back
     while frame is not None and frame is not until and len(codes) < MAX_FRAMES:
         codes.append(frame.f_code)
         lines.append(frame.f_lineno or 0)
@@ -94,6 +105,9 @@ def loop_stack(
         waiting: Code of a select() that isn't Python's own.
     """
     found = raw_stack(frame, runner)
+    if found.codes and found.codes[0] is _HANDLE:
+        # A callback written in C has no frame of its own.
+        return RawStack(found.codes[:1], found.lines[:1])
     depth = len(found.codes)
     while depth and found.codes[depth - 1] in _MACHINERY:
         depth -= 1

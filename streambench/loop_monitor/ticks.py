@@ -1,6 +1,7 @@
 """What makes the loop call back every interval: the kernel's timer, or the loop's own.
 
-Both call `tick(count)` with the number of ticks that were due since the last call.
+Both call `tick`, which asks them with `due` how many ticks were due since the last call. It does so when
+it has looked at what it must see first: reading a descriptor gives the GIL away.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from streambench.loop_monitor.timerfd import open_timer
 
 NS_PER_MS = 1_000_000
 
-Tick = Callable[[int], None]
+Tick = Callable[[], None]
 
 
 class KernelTicks:
@@ -36,24 +37,14 @@ class KernelTicks:
     ) -> None:
         self._loop = loop
         self._fd = open_timer(first_ns=first_ns, interval_ns=interval_ns)
-        # Bound early: this runs on every tick.
-        fd, read, order = self._fd, os.read, sys.byteorder
-
-        def ready() -> None:
-            try:
-                count = int.from_bytes(read(fd, 8), order)
-            except BlockingIOError:
-                return
-            tick(count)
-
         try:
-            loop.add_reader(fd, ready)
+            loop.add_reader(self._fd, tick)
         except BaseException:
-            os.close(fd)
+            os.close(self._fd)
             raise
 
-    def due(self, next_ns: int, now_ns: int) -> int:
-        """Return how many ticks are due that nobody was called for; they count as delivered."""
+    def due(self) -> int:
+        """Return how many ticks have become due that were not told yet."""
         try:
             return int.from_bytes(os.read(self._fd, 8), sys.byteorder)
         except BlockingIOError:
@@ -90,14 +81,12 @@ class LoopTicks:
         return self._loop.call_later(max(1, left_ms) / 1000, self._ready)
 
     def _ready(self) -> None:
-        now_ns = time.perf_counter_ns()
-        count = self.due(self._next_ns, now_ns)
+        self._tick()
         self._handle = self._armed()
-        if count:
-            self._tick(count)
 
-    def due(self, next_ns: int, now_ns: int) -> int:
-        """Return how many ticks are due that nobody was called for; they count as delivered."""
+    def due(self) -> int:
+        """Return how many ticks have become due that were not told yet."""
+        now_ns = time.perf_counter_ns()
         if now_ns < self._next_ns:
             return 0
         count = (now_ns - self._next_ns) // self._interval_ns + 1

@@ -82,6 +82,11 @@ class Watchdog:
         with contextlib.suppress(RuntimeError):
             self._halt.release()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread has not ended."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
         """Wait until it has ended."""
         self._thread.join()

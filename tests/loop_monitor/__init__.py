@@ -1,0 +1,1 @@
+"""Tests of the loop monitor, on real loops that are really blocked."""
