@@ -87,3 +87,11 @@ def first_exit_code(codes: set[int]) -> int:
         if code in codes:
             return code
     return EXIT_RUN if codes else EXIT_OK
+
+
+def first_of_ours(error: Exception) -> StreamBenchError | None:
+    """Return the first of our errors in a group, or None if it holds another kind."""
+    if isinstance(error, ExceptionGroup):
+        found = [first_of_ours(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, StreamBenchError) else None

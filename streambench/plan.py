@@ -168,18 +168,6 @@ def _own_options(point: dict[str, Any], axes: Mapping[str, list[Any]]) -> dict[s
     return kept
 
 
-def _measured(config: Config) -> list[tuple[str, Any]]:
-    """Return what a run's seed depends on: not where its results go, nor what it is seeded with."""
-    values = plan_values(config)
-    return sorted(
-        (name, value) for name, value in values.items() if name not in OPTIONS or _counts(name)
-    )
-
-
-def _counts(name: str) -> bool:
-    return OPTIONS[name].scope != PLAN
-
-
 def _share_store(config: Config, point: Mapping[str, Any], *, proxied: bool) -> Config:
     """Return a point of method `default` with the store that its `proxy` neighbours use."""
     if config.connector_plugin is not None or not proxied:

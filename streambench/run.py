@@ -19,7 +19,7 @@ from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S, now_ns
 from streambench.config import MOST_ITEMS, PROXY, RECORD_ALL, WORKER
 from streambench.dispatcher import Dispatcher
-from streambench.errors import ExecutorError, StallError, StreamBenchError
+from streambench.errors import ExecutorError, StallError, StreamBenchError, first_of_ours
 from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.log import logger
@@ -98,7 +98,7 @@ class Run:
             self._ended = INTERRUPTED
             raise
         except (StreamBenchError, ExceptionGroup) as error:
-            first = _first(error)
+            first = first_of_ours(error)
             if first is None:
                 raise
             current = asyncio.current_task()
@@ -343,11 +343,3 @@ class Run:
                 publishing_ns=production.publishing_ns if production else None,
             )
         )
-
-
-def _first(error: Exception) -> StreamBenchError | None:
-    """Return the first of our errors in a group, or None if it holds another kind."""
-    if isinstance(error, ExceptionGroup):
-        found = [_first(inner) for inner in error.exceptions]
-        return None if None in found else found[0]
-    return error if isinstance(error, StreamBenchError) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from streambench.config import PROXY, Config
 
 MIN_OUTSTANDING = 64
 OUTSTANDING_BYTES = 64_000_000
+OUTSTANDING_S = 1.0
 DRAWN_SIZES = 100_000
 
 
@@ -61,13 +63,17 @@ class RunSpec:
 
     @property
     def max_outstanding(self) -> int | None:
-        """Credits of the closed loop: enough to fill the pipe, fewer if items are large."""
+        """Credits of the closed loop: what fills the pipe, fewer if items are large or tasks long."""
         config = self.config
         if not config.closed_loop:
             return None
         if config.max_outstanding is not None:
             return config.max_outstanding
         wanted = max(MIN_OUTSTANDING, 5 * self.max_in_flight // 2)
+        if config.task_sleep:
+            # What is out when the last item has been sent must still be worked off.
+            ahead = 2 + math.ceil(OUTSTANDING_S / config.task_sleep)
+            wanted = min(wanted, max(MIN_OUTSTANDING, config.compute_workers * ahead))
         fitting = OUTSTANDING_BYTES // max(1, config.data_size_bytes)
         return max(2 * config.compute_workers, min(wanted, fitting))
 

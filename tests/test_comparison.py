@@ -373,7 +373,7 @@ def test_ours_is_not_pooled_where_psbench_is_vague(tmp_path: Path) -> None:
             ENVIRONMENT,
             r'1 of 9 runs of B are invalid \(generator late\)',
         ),
-        (repeats(1, schema_version=0), ENVIRONMENT, 'schema_version is 1 in A and 0 in B'),
+        (repeats(1, schema_version=0), ENVIRONMENT, 'schema_version is 2 in A and 0 in B'),
     ],
 )
 def test_refusals(

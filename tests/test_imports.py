@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 # Layer by layer, lowest first; a module imports only from lower layers, and packages of plugins follow
 # the same rule inside. What is not named here is in the layer of its package.
 LAYERS: list[set[str]] = [
-    {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'machine', 'bounds'},
+    {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'loop_monitor'},
+    {'machine', 'bounds'},
     {'worker', 'pacer', 'records'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables'},
     {'bottleneck', 'bookkeeping', 'oracle', 'clocks', 'thresholds', 'ideal', 'tally', 'loop_wait'},

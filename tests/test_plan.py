@@ -88,11 +88,16 @@ def test_equal_points_are_one() -> None:
     assert len(make_plan(ONE | {'data_size_bytes': ['1kB', 1000, '1000']}).runs) == 1
 
 
-def test_seeds_depend_on_what_is_measured() -> None:
-    """Every run has a seed of its own; where results go doesn't change it."""
+def test_points_of_a_repetition_share_their_traffic() -> None:
+    """Every repetition has a seed of its own, whatever its points and wherever its results go."""
     plan = make_plan(ONE | {'workers': [2, 3], 'repeat': 2, 'seed': 7})
     seeds = [run.seed for run in plan.runs]
-    assert len(set(seeds)) == 4
+    by_repeat = {
+        run.repeat: {other.seed for other in plan.runs if other.repeat == run.repeat}
+        for run in plan.runs
+    }
+    assert [len(found) for found in by_repeat.values()] == [1, 1]
+    assert len(set(seeds)) == 2
     other = make_plan(
         ONE | {'workers': [2, 3], 'repeat': 2, 'seed': 7, 'run_dir': 'x', 'log_level': 'INFO'}
     )
@@ -133,7 +138,7 @@ def test_the_recorded_file_holds_every_option(tmp_path: Path) -> None:
     recorded(plan, tmp_path)
     content = (tmp_path / 'config.toml').read_text()
     found = tomllib.loads(content)
-    given = {name for name, entry in OPTIONS.items() if entry.default is not None}
+    given = {name for name, entry in OPTIONS.items() if entry.default not in (None, ())}
     assert given | {'seed'} <= found.keys()
     assert {'parsl_executor', 'parsl_encrypted', 'parsl_prefetch', 'stream_servers'} <= found.keys()
     assert 'geheim' not in content

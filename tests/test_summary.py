@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from array import array
 
 import pyarrow
 import pytest
 
 from streambench.arrivals import Arrivals
-from streambench.summary import estimate, growth_per_item_s, ideal_makespan_s, samples_needed
+from streambench.ideal import ideal_makespan_s
+from streambench.summary import estimate, growth_per_item_s, samples_needed
 
 
 def test_samples_needed() -> None:
@@ -48,7 +48,10 @@ def test_ideal_makespan(count: int, interval_s: float | None, workers: int, idea
     """At load 1 the last item's arrival and sleep; above it the servers; without a schedule, waves."""
     arrivals = interval_s and Arrivals(count=count, interval_ns=round(interval_s * 1e9))
     found = ideal_makespan_s(
-        count=count, arrivals=arrivals or None, task_sleep=1.0, compute_workers=workers
+        arrivals.offsets_ns if arrivals else None,
+        count=count,
+        task_sleep=1.0,
+        compute_workers=workers,
     )
     assert found == pytest.approx(ideal, abs=1e-6)
 
@@ -64,17 +67,27 @@ def test_ideal_makespan(count: int, interval_s: float | None, workers: int, idea
 )
 def test_ideal_makespan_of_any_arrivals(offsets_s: list[float], workers: int, ideal: float) -> None:
     """Waiting follows the real arrivals, and the makespan begins at the first of them."""
-    drawn_ns = array('q', [round(offset * 1e9) for offset in offsets_s])
-    arrivals = Arrivals(count=len(drawn_ns), interval_ns=1, drawn_ns=drawn_ns)
-    found = ideal_makespan_s(
-        count=len(drawn_ns), arrivals=arrivals, task_sleep=1.0, compute_workers=workers
-    )
+    # On the clock of an item's row, which began long before.
+    drawn_ns = [round((offset + 7e4) * 1e9) for offset in offsets_s]
+    found = ideal_makespan_s(drawn_ns, count=len(drawn_ns), task_sleep=1.0, compute_workers=workers)
     assert found == pytest.approx(ideal, abs=1e-9)
+
+
+def test_the_ideal_of_a_window_has_served_what_came_before() -> None:
+    """Two items at 0 keep one server busy until 2; of those that count the last ends at 4."""
+    found = ideal_makespan_s(
+        [0, 0, 1_000_000_000, 1_500_000_000],
+        count=2,
+        task_sleep=1.0,
+        compute_workers=1,
+        since_ns=900_000_000,
+    )
+    assert found == pytest.approx(3.0)
 
 
 def test_no_ideal_without_sleep() -> None:
     """Without a service time there is nothing to be ideal about."""
-    assert ideal_makespan_s(count=9, arrivals=None, task_sleep=0, compute_workers=3) is None
+    assert ideal_makespan_s(None, count=9, task_sleep=0, compute_workers=3) is None
 
 
 def test_growth_is_seen_and_noise_is_not() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streambench.bounds import bounds_table
+from streambench.bounds import bounds_of, bounds_table
 from streambench.errors import first_exit_code
 from streambench.records import RunRow, column_names
 from streambench.verdict import CAUTION, INVALID, VALID, exit_codes, judge
@@ -19,6 +19,8 @@ def row(**changes: Any) -> dict[str, Any]:
         'sent': 100,
         'received': 100,
         'completed_tasks': 100,
+        'workers': 4,
+        'compute_workers': 3,
         'workers_proven': 3,
         'offered_rate_per_s': 10.0,
         'publish_delay_p50_s': 0.0001,
@@ -47,12 +49,32 @@ def row(**changes: Any) -> dict[str, Any]:
         ({'offered_rate_per_s': 2000.0}, CAUTION, 'pacing floor', 0),
         ({'redis_shared': True}, CAUTION, 'one Redis', 0),
         ({'reordered': 3}, CAUTION, '3 items arrived out of order', 0),
+        ({'machine_busy': 0.7}, CAUTION, 'busy machine: 70% of the cores', 0),
+        ({'machine_stolen': 0.2}, CAUTION, 'busy machine: 20% of the time', 0),
+        ({'machine_busy': 0.3, 'machine_stolen': 0.01}, VALID, '', 0),
+        ({'bookkeeping_difference': -0.002}, INVALID, 'bookkeeping', 5),
+        ({'bookkeeping_difference': 0.0005}, VALID, '', 0),
+        ({'demand_loop_s': 0.02, 'throughput_per_s': 49.0}, INVALID, 'event loop was busy for 98%', 5),
+        (
+            {'demand_loop_s': 0.02, 'throughput_per_s': 49.0, 'closed_loop': True},
+            CAUTION,
+            'event loop was busy',
+            0,
+        ),
+        ({'demand_loop_s': 0.01, 'throughput_per_s': 49.0}, VALID, '', 0),
+        (
+            {'closed_loop': True, 'max_outstanding': 8, 'bottleneck': 'none: window-limited'},
+            CAUTION,
+            'window-limited: no station was busy with 8 credits',
+            0,
+        ),
+        ({'generator': 'worker'}, INVALID, '3 of 4 workers', 5),
     ],
 )
 def test_judgement(changes: dict[str, Any], grade: str, word: str, code: int) -> None:
     """Each mishap has its grade, a reason that names it, and its exit code."""
     found = row(**changes)
-    found['verdict'], reasons = judge(found, asked_workers=3, limited=False)
+    found['verdict'], reasons = judge(found)
     assert found['verdict'] == grade
     assert word in '; '.join(reasons)
     assert first_exit_code(exit_codes(found)) == code
@@ -60,7 +82,8 @@ def test_judgement(changes: dict[str, Any], grade: str, word: str, code: int) ->
 
 def test_a_limit_stands_for_fewer_workers() -> None:
     """A run held to fewer workers by a limit isn't blamed for the others."""
-    assert judge(row(), asked_workers=5, limited=True)[0] == VALID
+    assert judge(row(compute_workers=5, slots=3))[0] == VALID
+    assert judge(row(compute_workers=5))[0] == INVALID
 
 
 def test_the_first_exit_code_wins() -> None:
@@ -68,6 +91,17 @@ def test_the_first_exit_code_wins() -> None:
     codes = [130, 2, 4, 3, 5, 99, 0]
     while codes:
         assert first_exit_code(set(codes)) == codes.pop(0)
+
+
+def test_bounds_can_be_set() -> None:
+    """A set bound takes the place of its default, and a name that is none gets the nearest."""
+    strict = bounds_of([('machine_busy', '0.1')])
+    assert judge(row(machine_busy=0.2), bounds=strict)[0] == CAUTION
+    assert judge(row(machine_busy=0.2))[0] == VALID
+    with pytest.raises(ValueError, match='did you mean machine_busy'):
+        bounds_of([('machine_buzy', '0.1')])
+    with pytest.raises(ValueError, match="machine_busy is 'much'"):
+        bounds_of([('machine_busy', 'much')])
 
 
 def test_every_bound_is_explained() -> None:
