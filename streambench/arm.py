@@ -60,6 +60,7 @@ NO_METRICS = (
     'offered_rate_per_s',
     'duration_s',
     'warmup_s',
+    'clock_bound_s',
 )
 SHARES = ('efficiency', 'utilization')
 

@@ -5,11 +5,11 @@ Figures are rounded here and nowhere below.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from streambench.config import Config
+from streambench.notes import median, notes_text
 from streambench.plan import Plan
 from streambench.records import RunRow
 from streambench.settings import plan_values
@@ -125,22 +125,17 @@ def plan_text(plan: Plan) -> str:
     return '\n'.join(lines)
 
 
-def _median(rows: Sequence[RunRow], name: str) -> Any:
-    values = [value for row in rows if (value := getattr(row, name)) is not None]
-    return statistics.median(values) if values else None
-
-
 def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:
     """Return median and p95 of the sojourn, or how it grows where percentiles mean nothing."""
-    growth = _median(rows, 'sojourn_growth_s')
+    growth = median(rows, 'sojourn_growth_s')
     if growth is not None:
         return f'grows {growth * 1e3:.2g} ms per item', '–'
-    median, tail = _median(rows, 'sojourn_p50_s'), _median(rows, 'sojourn_p95_s')
-    if median is None:
+    middle, tail = median(rows, 'sojourn_p50_s'), median(rows, 'sojourn_p95_s')
+    if middle is None:
         return 'too few items', '–'
-    low, high = _median(rows, 'sojourn_p50_low_s'), _median(rows, 'sojourn_p50_high_s')
+    low, high = median(rows, 'sojourn_p50_low_s'), median(rows, 'sojourn_p50_high_s')
     n = min(row.sojourn_n for row in rows)
-    text = f'{median * 1e3:.1f} ms ±{(high - low) / 2e-3:.1f}'
+    text = f'{middle * 1e3:.1f} ms ±{(high - low) / 2e-3:.1f}'
     return text, f'n={n} too few' if tail is None else f'{tail * 1e3:.1f} ms (n={n})'
 
 
@@ -215,8 +210,8 @@ def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
         both = [*high, *low] if high is not low else high
         done = sum(entry.completed_tasks for entry in both)
         lost = sum(entry.lost for entry in both)
-        efficiency = _median(high, 'efficiency')
-        throughput, rate = _median(high, 'throughput_per_s'), _median(high, 'bytes_per_s')
+        efficiency = median(high, 'efficiency')
+        throughput, rate = median(high, 'throughput_per_s'), median(high, 'bytes_per_s')
         lines.append(
             (
                 row.method,
@@ -227,7 +222,7 @@ def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
                 str(sum(entry.task_count for entry in both)),
                 f'{done} / {lost}',
                 '–' if efficiency is None else f'{efficiency:.3f}',
-                seconds_text(_median(high, 'makespan_s')),
+                seconds_text(median(high, 'makespan_s')),
                 '–' if throughput is None else f'{throughput:.4g}',
                 '–' if rate is None else f'{rate / 1e6:.3g}',
                 *_latency(low),
@@ -274,28 +269,6 @@ def verdict_text(rows: Sequence[RunRow]) -> str:
             reasons.setdefault(row.reasons, []).append(row.run + 1)
     lines = [f'  run {", ".join(map(str, runs))}: {reason}' for reason, runs in reasons.items()]
     return '\n'.join([grade, *lines])
-
-
-def notes_text(rows: Sequence[RunRow]) -> list[str]:
-    """Return what every output must say: how the load was made, and what theory says of it."""
-    notes = []
-    explained = _median(rows, 'waiting_explained_percent')
-    unexplained = _median(rows, 'waiting_unexplained_p50_s')
-    if explained is not None and unexplained is not None:
-        notes.append(
-            f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
-            f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
-        )
-    closed = [row for row in rows if row.closed_loop]
-    if closed:
-        permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
-        notes.append(f'closed loop (rate max): {permits} credits; throughput may be limited by them')
-    if any(row.slots is not None for row in rows):
-        notes.append(
-            'runs with fewer workers than the executor has are held to them by a limit on tasks in '
-            'flight'
-        )
-    return notes
 
 
 def _where(rows: Sequence[RunRow], plan: Plan | None) -> list[str]:

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from streambench.notes import across_hosts
 from streambench.records import RunRow
 from streambench.stages import AROUND, CHAIN
 from streambench.wording import size_text
@@ -53,7 +54,10 @@ def waterfall(points: Sequence[Sequence[RunRow]]) -> tuple[list[str], list[list[
             if found is None or any(row.sojourn_growth_s for row in rows):
                 continue
             name = f'{rows[0].method} {size_text(rows[0].data_size_bytes)}'
-            cells = [_milliseconds(value) for value in found.values()]
+            shown = dict(found)
+            if across_hosts(rows):
+                shown['return'] += shown.pop('dispatch')
+            cells = [_milliseconds(shown[name]) if name in shown else 'in return' for name in found]
             total = f'{sum(found.values()) * 1e3:.1f}'
             n = sum(getattr(row, f'at_{quantile}_n') for row in rows)
             lines.append([name, quantile, *cells, total, str(n)])

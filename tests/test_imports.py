@@ -33,6 +33,7 @@ LAYERS: list[set[str]] = [
     {'run', 'comparison'},
     {'session'},
     {'wording'},
+    {'notes'},
     {'waterfall'},
     {'report', 'progress'},
     {'cli'},

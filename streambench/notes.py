@@ -1,0 +1,121 @@
+"""What every output must say beside the figures: how the load was made, what held it back, and why.
+
+Each note is one line; a run about which there is nothing to say has none.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from streambench.records import RunRow
+from streambench.stages import CHAIN
+from streambench.wording import seconds_text
+
+ACROSS = ('dispatch', 'return')
+
+
+def median(rows: Sequence[RunRow], name: str) -> Any:
+    """Return the median of a column over the runs that have it, or None."""
+    values = [value for row in rows if (value := getattr(row, name)) is not None]
+    return statistics.median(values) if values else None
+
+
+def notes_text(rows: Sequence[RunRow]) -> list[str]:
+    """Return the notes on a plan's runs."""
+    notes = [*_bottleneck(rows), *_waiting(rows), *_loop(rows), *_clocks(rows)]
+    windows = [row for row in rows if row.warmup_s]
+    if windows:
+        inside, sent = sum(row.window_n for row in windows), sum(row.sent for row in windows)
+        notes.append(
+            f'window: {inside} of {sent} items, those due {windows[0].warmup_s:g} s after the first '
+            'or later'
+        )
+    closed = [row for row in rows if row.closed_loop]
+    if closed:
+        permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
+        notes.append(f'closed loop (rate max): {permits} credits; throughput may be limited by them')
+    if any(row.slots is not None for row in rows):
+        notes.append(
+            'runs with fewer workers than the executor has are held to them by a limit on tasks in '
+            'flight'
+        )
+    stood = max((row.backpressure_s for row in rows), default=0.0)
+    if stood > 0:
+        notes.append(f'backpressure: the reader stood still for up to {seconds_text(stood)} in a run')
+    return notes
+
+
+def _bottleneck(rows: Sequence[RunRow]) -> list[str]:
+    """Return what limited the throughput, and in how many runs."""
+    found = Counter(row.bottleneck for row in rows if row.bottleneck)
+    if not found:
+        return []
+    if len(found) == 1:
+        return [f'bottleneck: {next(iter(found))}']
+    parts = [f'{name} ({number} of {len(rows)} runs)' for name, number in found.most_common()]
+    return [f'bottleneck: {", ".join(parts)}']
+
+
+def _waiting(rows: Sequence[RunRow]) -> list[str]:
+    explained = median(rows, 'waiting_explained_percent')
+    unexplained = median(rows, 'waiting_unexplained_p50_s')
+    if explained is None or unexplained is None:
+        return []
+    text = (
+        f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
+        f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
+    )
+    sticking = [row for row in rows if row.waiting_sticks_out]
+    if sticking:
+        worst = max(sticking, key=lambda row: len(row.waiting_sticks_out))
+        items = worst.waiting_sticks_out.split()
+        text += f'; most in run {worst.run + 1}: items {" ".join(items[:5])}'
+        text += ' …' if len(items) > 5 else ''
+    return [text]
+
+
+def _loop(rows: Sequence[RunRow]) -> list[str]:
+    """Return what our own loop cost the items, and what a generator elsewhere would save."""
+    notes = []
+    cost, whole = median(rows, 'loop_wait_p50_s'), median(rows, 'sojourn_p50_s')
+    if cost is not None and whole:
+        notes.append(
+            f'loop wait: {cost * 1e3:.2g} ms of {whole * 1e3:.3g} ms per item were spent waiting for '
+            "streambench's own event loop (medians)"
+        )
+    places = {name: [row for row in rows if row.generator == name] for name in ('loop', 'worker')}
+    here, there = (median(found, 'sojourn_p50_s') for found in places.values())
+    if here is not None and there is not None:
+        notes.append(
+            f'interference: {(here - there) * 1e3:+.2g} ms of the median sojourn with the generator '
+            'on the loop, against one on a worker'
+        )
+    return notes
+
+
+def _clocks(rows: Sequence[RunRow]) -> list[str]:
+    """Return what other hosts' clocks allow to be said of the stages that cross hosts."""
+    bound = max((row.clock_bound_s for row in rows if row.clock_bound_s is not None), default=None)
+    if bound is None:
+        return []
+    text = f'clocks: those of other hosts are known to within {bound * 1e3:.2g} ms'
+    stages = [median(rows, f'{name}_p50_s') for name in ACROSS]
+    known = [stage for stage in stages if stage is not None]
+    if len(known) == len(ACROSS) and min(map(abs, known)) <= bound:
+        text += (
+            f'; dispatch and return can not be told apart, only their sum counts: '
+            f'{sum(known) * 1e3:.3g} ms (medians)'
+        )
+    return [text]
+
+
+def across_hosts(rows: Sequence[RunRow]) -> bool:
+    """Return whether only the sum of dispatch and return has a meaning around a quantile."""
+    bound = max((row.clock_bound_s for row in rows if row.clock_bound_s is not None), default=None)
+    if bound is None:
+        return False
+    stages = [median(rows, f'{stage.name}_p50_s') for stage in CHAIN if stage.name in ACROSS]
+    return any(stage is not None and abs(stage) <= bound for stage in stages)
