@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from streambench.notes import notes_text
 from streambench.plan import make_plan
 from streambench.progress import ProgressLine
 from streambench.records import RunRow
 from streambench.report import (
-    notes_text,
     plan_text,
     results_text,
     runs_text,

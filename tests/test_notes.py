@@ -1,0 +1,123 @@
+"""Notes beside the figures: said when there is something to say, and only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from streambench.clock import clock_domain
+from streambench.notes import across_hosts, notes_text
+from streambench.records import ItemRow, RunRow, column_names
+from streambench.waiting import waiting_figures
+from streambench.waterfall import waterfall
+
+MS = 1_000_000
+
+
+def row(**changes: Any) -> RunRow:
+    """Return a run's row."""
+    return RunRow(**({'sent': 100, 'method': 'default', 'generator': 'loop'} | changes))
+
+
+@pytest.mark.parametrize(
+    ('rows', 'words'),
+    [
+        ([row(bottleneck='workers'), row(bottleneck='workers')], 'bottleneck: workers'),
+        (
+            [row(bottleneck='workers'), row(bottleneck='loop'), row(bottleneck='loop')],
+            'bottleneck: loop (2 of 3 runs), workers (1 of 3 runs)',
+        ),
+        (
+            [row(loop_wait_p50_s=0.0002, sojourn_p50_s=0.004)],
+            'loop wait: 0.2 ms of 4 ms per item',
+        ),
+        (
+            [row(sojourn_p50_s=0.0042), row(sojourn_p50_s=0.0032, generator='worker')],
+            'interference: +1 ms of the median sojourn',
+        ),
+        ([row(warmup_s=2.0, window_n=70)], 'window: 70 of 100 items, those due 2 s after'),
+        ([row(backpressure_s=1.5)], 'the reader stood still for up to 1.5'),
+        ([row(closed_loop=True, max_outstanding=64)], '64 credits'),
+        (
+            [
+                row(
+                    waiting_explained_percent=98.7,
+                    waiting_unexplained_p50_s=0.0003,
+                    waiting_sticks_out='3 8 9 12 15 19',
+                )
+            ],
+            '98.7 % explained by queueing theory, 0.3 ms per item unexplained (medians); most in run '
+            '1: items 3 8 9 12 15 …',
+        ),
+    ],
+)
+def test_what_is_said(rows: list[RunRow], words: str) -> None:
+    """Each with its figures."""
+    assert words in '\n'.join(notes_text(rows))
+
+
+def test_nothing_to_say() -> None:
+    """A run without any of it has no notes."""
+    assert notes_text([row()]) == []
+
+
+def items(directory: Path, *, clock: str, offset_ns: int, slack_ns: int) -> list[Path]:
+    """Seal items of a worker whose clock is ahead by `offset_ns`, bounded within 2 x `slack_ns`."""
+    names = column_names(ItemRow)
+    rows = []
+    for number in range(50):
+        submit = number * 10 * MS
+        item = ItemRow(
+            sequence=number,
+            status='completed',
+            intended_ns=submit,
+            receive_ns=submit,
+            submit_ns=submit,
+            start_ns=submit + slack_ns + offset_ns,
+            end_ns=submit + slack_ns + 5 * MS + offset_ns,
+            complete_ns=submit + 2 * slack_ns + 5 * MS,
+            worker_clock=clock,
+        )
+        rows.append({name: getattr(item, name) for name in names})
+    path = directory / 'part-0000.parquet'
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return [path]
+
+
+def test_another_host_s_clock_is_bounded(tmp_path: Path) -> None:
+    """Its offset is known to within the dispatch and return that lie on both sides of it."""
+    parts = items(tmp_path, clock='elsewhere', offset_ns=3_600_000 * MS, slack_ns=2 * MS)
+    found = waiting_figures(parts, 0, 2)
+    assert found['clock_bound_s'] == pytest.approx(0.004, rel=0.2)
+    assert 'waiting_explained_percent' not in found
+    ours = items(tmp_path, clock=clock_domain(), offset_ns=0, slack_ns=2 * MS)
+    assert 'clock_bound_s' not in waiting_figures(ours, 0, 2)
+
+
+def test_stages_that_clocks_can_t_tell_apart_are_shown_as_their_sum() -> None:
+    """Dispatch alone has no meaning where the clock's bound is wider than it."""
+    stages = {
+        f'{name}_at_p50_s': 0.0
+        for name in ('publish_delay', 'put', 'delivery', 'queue_wait', 'resolve', 'verify')
+    }
+    known = {
+        'dispatch_at_p50_s': -0.050,
+        'return_at_p50_s': 0.054,
+        'task_sleep_at_p50_s': 0.1,
+        'at_p50_n': 4,
+        'dispatch_p50_s': -0.050,
+        'return_p50_s': 0.054,
+        'data_size_bytes': 1000,
+    }
+    near = row(**stages, **known, clock_bound_s=0.001)
+    assert not across_hosts([near])
+    far = row(**stages, **known, clock_bound_s=0.06)
+    assert across_hosts([far])
+    head, lines = waterfall([[far]])
+    assert lines[0][head.index('dispatch')] == 'in return'
+    assert lines[0][head.index('return')] == '4.0'
+    assert 'only their sum counts: 4 ms' in '\n'.join(notes_text([far]))
