@@ -5,6 +5,7 @@ Figures are rounded here and nowhere below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from streambench.waterfall import savings, waterfall
 from streambench.wording import seconds_text, size_text, workers_text
 
 MOST_POINTS = 8
+NUMBER = re.compile(r'\d+(?:\.\d+)?')
 
 
 def runs_text(plan: Plan) -> str:
@@ -263,11 +265,17 @@ def verdict_text(rows: Sequence[RunRow]) -> str:
             f'all {proven} workers proven'
         )
     grade = INVALID if any(row.verdict == INVALID for row in rows) else CAUTION
-    reasons: dict[str, list[int]] = {}
+    # Runs with the same reasons make one line, though each has its own figures: those of the first.
+    alike: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.reasons:
-            reasons.setdefault(row.reasons, []).append(row.run + 1)
-    lines = [f'  run {", ".join(map(str, runs))}: {reason}' for reason, runs in reasons.items()]
+            alike.setdefault(NUMBER.sub('#', row.reasons), []).append(row)
+    lines = []
+    for same in alike.values():
+        runs = ', '.join(str(row.run + 1) for row in same)
+        differ = len({row.reasons for row in same}) > 1
+        first = f' (figures of run {same[0].run + 1})' if differ else ''
+        lines.append(f'  run {runs}: {same[0].reasons}{first}')
     return '\n'.join([grade, *lines])
 
 
