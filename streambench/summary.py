@@ -177,6 +177,8 @@ def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> flo
         import pyarrow.compute as compute
 
         rows = rows_of(parts, asked['run'], ('run', 'phase', 'intended_ns'))
+        if not rows.num_rows:
+            return None
         rows = rows.filter(compute.equal(rows['phase'], MEASURE))
         arrivals = sorted(rows['intended_ns'].drop_null().to_pylist())
     return ideal_makespan_s(

@@ -407,7 +407,7 @@ CASES = {
         code=EXIT_OK,
         words=None,
         kept=True,
-        out=('100 / 0', 'valid'),
+        out=('100 / 0', 'results:'),
         meanwhile=foreign_messages,
     ),
     'worker killed': Case(
@@ -479,7 +479,7 @@ CASES = {
         kept=True,
     ),
     'standard error full': Case(
-        line=f'{MEMORY} 2> /dev/full', code=EXIT_OK, words=None, kept=True, out=('valid',)
+        line=f'{MEMORY} 2> /dev/full', code=EXIT_OK, words=None, kept=True, out=('results:',)
     ),
     'standard output closed': Case(line=f'{MEMORY} >&-', code=EXIT_OK, words=None, kept=True),
     'standard error closed': Case(line=f'{MEMORY} 2>&-', code=EXIT_OK, words=None, kept=True),
