@@ -34,7 +34,7 @@ class LibuvUnavailableError(Exception):
     """This uvloop doesn't let its libuv be asked; the message says what is missing."""
 
 
-def is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
+def is_uvloop(loop: asyncio.AbstractEventLoop | None) -> bool:
     """Return whether a loop is uvloop's, without importing uvloop."""
     module = sys.modules.get('uvloop.loop')
     return module is not None and isinstance(loop, module.Loop)
@@ -83,7 +83,7 @@ class LibuvClock:
         self._info: Callable[..., int] | None = None
         if found >= _INFO_SINCE and hasattr(library, 'uv_metrics_info'):
             self._info = library.uv_metrics_info
-            self._info.argtypes = [ctypes.c_void_p, ctypes.c_void_p]  # type: ignore[attr-defined]
+            self._info.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
     def idle_ns(self) -> int:
         """Return the time in which the loop had nothing to do, a wait that still lasts included."""

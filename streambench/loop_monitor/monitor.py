@@ -256,7 +256,7 @@ class LoopMonitor:
             try:
                 await ended.wait()
                 # All that it does now is to end: soon enough not to wait for it.
-                while watchdog.alive:
+                while watchdog.alive:  # noqa: ASYNC110
                     await asyncio.sleep(0)
             finally:
                 if watchdog.alive:

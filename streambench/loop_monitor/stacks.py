@@ -32,7 +32,7 @@ def _codes(*functions: object) -> frozenset[CodeType]:
 # The frames between whoever runs an asyncio loop and what the loop calls. uvloop has none.
 _MACHINERY = _codes(
     base_events.BaseEventLoop.run_forever,
-    base_events.BaseEventLoop._run_once,
+    base_events.BaseEventLoop._run_once,  # type: ignore[attr-defined]
     events.Handle._run,
     LoopTicks._ready,
 )
@@ -41,7 +41,7 @@ _HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
     *(getattr(kind, 'select', None) for kind in vars(selectors).values()),
-    selector_events.BaseSelectorEventLoop._process_events,
+    selector_events.BaseSelectorEventLoop._process_events,  # type: ignore[attr-defined]
 )
 
 

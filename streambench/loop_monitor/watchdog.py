@@ -64,7 +64,7 @@ class Watchdog:
         # Held until the end: waiting for it is a sleep that can be cut short.
         self._halt = threading.Lock()
         self._halt.acquire()
-        self._ended: Callable[[], None] | None = None
+        self._ended: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name='loop-monitor-watchdog', daemon=True)
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class Watchdog:
         self._thread.start()
         self._account.threads = ThreadClocks((self._loop_ident, self._thread.ident or 0))
 
-    def halt(self, ended: Callable[[], None] | None = None) -> None:
+    def halt(self, ended: Callable[[], object] | None = None) -> None:
         """Tell it to end.
 
         Args:

@@ -141,7 +141,7 @@ def names(stall: StallEvent) -> list[str]:
 
 
 @contextmanager
-def hog(hold: Callable[[], None], pause_s: float) -> Iterator[threading.Thread]:
+def hog(hold: Callable[[], object], pause_s: float) -> Iterator[threading.Thread]:
     """Let another thread hold the GIL now and then."""
     stop = threading.Event()
 

@@ -85,7 +85,10 @@ async def test_an_idle_loop_is_not_blamed() -> None:
     assert [stall for stall in report.stalls if stall.cause in ('callback', 'gc')] == []
 
 
-@pytest.mark.parametrize('block', [culprit_sleep, culprit_spin, culprit_json])
+@pytest.mark.parametrize(
+    ('block', 'exact'),
+    [(culprit_sleep, False), (culprit_spin, False), (culprit_json, False), (culprit_spin, True)],
+)
 async def test_the_culprit_is_named(block: Block, exact: bool) -> None:
     """A block of 25 ms: its function is in the heaviest stack, with most of the weight."""
     prepare(block, 0.025)
