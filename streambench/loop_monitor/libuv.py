@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import sys
 from collections.abc import Callable
 
@@ -80,6 +81,8 @@ class LibuvClock:
             raise LibuvUnavailableError('libuv refused to account for idle time')
         for function in (self._idle, self._now):
             function.restype, function.argtypes = ctypes.c_uint64, [ctypes.c_void_p]
+        # The same as idle_ns, without a frame: libuv stamps every iteration itself.
+        self.ticked: Callable[[], int] = functools.partial(self._idle, self._pointer)
         self._info: Callable[..., int] | None = None
         if found >= _INFO_SINCE and hasattr(library, 'uv_metrics_info'):
             self._info = library.uv_metrics_info
@@ -88,9 +91,6 @@ class LibuvClock:
     def idle_ns(self) -> int:
         """Return the time in which the loop had nothing to do, a wait that still lasts included."""
         return int(self._idle(self._pointer))
-
-    def mark(self) -> None:
-        """Do nothing: libuv stamps every iteration itself."""
 
     def busy_since(self) -> tuple[int, int]:
         """Return the earliest and latest instant at which the present iteration began.

@@ -95,9 +95,11 @@ class SelectorClock:
         waiting = self._account[_WAITING_SINCE]
         return self._account[_IDLE] + (time.perf_counter_ns() - waiting if waiting else 0)
 
-    def mark(self) -> None:
-        """Note where the loop is: a tick runs."""
-        self._marked = self._account[_BUSY_SINCE], self._account[_ITERATIONS]
+    def ticked(self) -> int:
+        """Return the idle time, and note where the loop is: a tick runs."""
+        account = self._account
+        self._marked = account[_BUSY_SINCE], account[_ITERATIONS]
+        return account[_IDLE]
 
     def busy_since(self) -> tuple[int, int] | None:
         """Return twice the instant at which the loop last ceased to wait.

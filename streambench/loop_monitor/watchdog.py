@@ -24,6 +24,7 @@ _SAMPLE_NS = 2_000_000
 # A stall of t is sampled every t/50 at most: its stacks are known to 2 %, and 10 s take 300 samples.
 _SAMPLES_PER_AGE = 50
 _EVIDENCE_NS = 10_000_000
+_CPU_NS = 100_000_000
 _OVERSLEPT_NS = 1_000_000
 _KEPT = 1024
 _STILL_S = 0.05
@@ -61,6 +62,7 @@ class Watchdog:
         self._settle = settle
         self._loop_ident = threading.get_ident()
         self._next_evidence_ns = 0
+        self._next_cpu_ns = 0
         # Held until the end: waiting for it is a sleep that can be cut short.
         self._halt = threading.Lock()
         self._halt.acquire()
@@ -114,12 +116,14 @@ class Watchdog:
                 if now_ns >= account.next_ns + threshold_ns:
                     # Late: the clocks of the other threads must not be read before it is looked at.
                     continue
-                self._next_evidence_ns = 0
                 if account.threads is not None:
                     account.threads.refresh(now_ns)
                 if account.late:
+                    self._next_evidence_ns = 0
                     self._settle()
-                self.cpu_ns = time.thread_time_ns()
+                if now_ns >= self._next_cpu_ns:
+                    self.cpu_ns = time.thread_time_ns()
+                    self._next_cpu_ns = now_ns + _CPU_NS
                 continue
             if not self._loop.is_running():
                 account.stood_still = True
