@@ -32,9 +32,8 @@ class IdleClock(Protocol):
     def idle_ns(self) -> int:
         """Return the time in which the loop had nothing to do, in ns."""
 
-    @property
-    def ticked(self) -> Callable[[], int]:
-        """Returns idle_ns, and notes that a tick runs."""
+    def ticked(self) -> int:
+        """Return idle_ns, and note that a tick runs."""
 
     def busy_since(self) -> tuple[int, int] | None:
         """Return the earliest and latest begin of what the loop does, None if that can't be told."""

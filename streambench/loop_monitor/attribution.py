@@ -24,9 +24,10 @@ from streambench.loop_monitor.stacks import OtherThread, RawStack
 
 MAX_STACKS = 5
 _KEPT = 4096
-# The longest that a sample's stack is believed to go on when no other one follows: fast sampling
-# interval, plus the interpreter's switch interval, plus 1 ms.
-_TAIL_NS = 8_000_000
+# The longest that a sample's stack is believed to go on when no other one follows: the fast sampling
+# interval of 2 ms, and twice the interpreter's switch interval, which is how long the watchdog may wait
+# for the GIL.
+_TAIL_NS = 12_000_000
 # A sample that the watchdog got so late was handed the GIL at the end of a call that held it.
 _HELD_NS = 8_000_000
 # Shares of a stall above which something is its cause, or below which it is nearly nothing.

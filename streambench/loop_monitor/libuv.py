@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import functools
 import sys
 from collections.abc import Callable
 
@@ -81,16 +80,23 @@ class LibuvClock:
             raise LibuvUnavailableError('libuv refused to account for idle time')
         for function in (self._idle, self._now):
             function.restype, function.argtypes = ctypes.c_uint64, [ctypes.c_void_p]
-        # The same as idle_ns, without a frame: libuv stamps every iteration itself.
-        self.ticked: Callable[[], int] = functools.partial(self._idle, self._pointer)
+        self._last_ns = 0
         self._info: Callable[..., int] | None = None
         if found >= _INFO_SINCE and hasattr(library, 'uv_metrics_info'):
             self._info = library.uv_metrics_info
             self._info.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
     def idle_ns(self) -> int:
-        """Return the time in which the loop had nothing to do, a wait that still lasts included."""
-        return int(self._idle(self._pointer))
+        """Return the time in which the loop had nothing to do, a wait that still lasts included.
+
+        Of a loop that was closed, what it was when last read: libuv has freed the account.
+        """
+        if not self._loop.is_closed():
+            self._last_ns = self._idle(self._pointer)
+        return self._last_ns
+
+    # libuv stamps every iteration itself.
+    ticked = idle_ns
 
     def busy_since(self) -> tuple[int, int]:
         """Return the earliest and latest instant at which the present iteration began.
@@ -103,7 +109,7 @@ class LibuvClock:
 
     def counts(self) -> tuple[int, int, int] | None:
         """Return iterations, events, and events that were waiting when it looked, since its birth."""
-        if self._info is None:
+        if self._info is None or self._loop.is_closed():
             return None
         info = _Info()
         self._info(self._pointer, ctypes.byref(info))

@@ -198,9 +198,7 @@ class LoopMonitor:
                 'loop.call_soon_threadsafe(monitor.stop)'
             )
         if loop.is_closed():
-            # Its own account can't be asked any more.
-            account.idle = None
-            self._unavailable.append('utilization: the loop was closed before the monitor was stopped')
+            self._unavailable.append('iterations: the loop was closed before the monitor was stopped')
         now_ns = time.perf_counter_ns()
         if self._ticks is not None:
             account.stood_still |= stands

@@ -68,7 +68,7 @@ def _json_text(length_s: float) -> str:
     """Return a text that takes so long to parse on this machine, or somewhat longer."""
     key = ('json', length_s)
     if key not in _sizes:
-        count = 20_000
+        count = 100_000
         while True:
             text = _text(count)
             if min(_seconds(json.loads, text) for _ in range(3)) > length_s:
@@ -92,7 +92,7 @@ def _regex_size(length_s: float) -> int:
     """Return how many letters keep the regex engine, and with it the GIL, busy for so long."""
     key = ('regex', length_s)
     if key not in _sizes:
-        size = 14
+        size = 18
         while True:
             if _seconds(re.match, r'(a*)*b', 'a' * size) > length_s:
                 break

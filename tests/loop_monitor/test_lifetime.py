@@ -109,6 +109,8 @@ def test_stop_after_the_loop(make: type, may_block: None) -> None:
         time.sleep(0.1)
         if closed:
             loop.close()
+            assert monitor.snapshot().wakeups >= 3
+            monitor.idle_ns()
         monitor.stop()
         loop.close()
         assert [stall for stall in monitor.report().stalls if stall.duration_s > 0.05] == []

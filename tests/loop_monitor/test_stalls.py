@@ -36,7 +36,7 @@ async def observed(
 ) -> tuple[LoopReport, list[Truth], float]:
     """Return the report, the truth, and the lateness of an idle loop's timer in the same run."""
     async with LoopMonitor(exact=exact) as monitor:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         noise_s = monitor.snapshot().wakeup_lag.percentile(90)
         truths = await inject(block, length_s, times)
     return monitor.report(), truths, noise_s or 0.0
@@ -80,7 +80,7 @@ async def test_every_block_of_the_detection_size_is_found(level: str) -> None:
 async def test_an_idle_loop_is_not_blamed() -> None:
     """A machine may let an idle loop wait; then nobody of ours did it."""
     async with LoopMonitor('fine', exact=True) as monitor:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.8)
     report = monitor.report()
     assert [stall for stall in report.stalls if stall.cause in ('callback', 'gc')] == []
 
@@ -95,12 +95,12 @@ async def test_the_culprit_is_named(block: Block, exact: bool) -> None:
     task = asyncio.current_task()
     assert task is not None
     task.set_name('the guilty task')
-    report, truths, _ = await observed(block, 0.025, 10, exact=exact)
+    report, truths, _ = await observed(block, 0.025, 8, exact=exact)
     pairs = matched(report, truths)
     right = [(truth, stall) for truth, stall in pairs if block.__name__ in names(stall)]
-    assert len(right) >= 9, [(stall.cause, names(stall)) for _, stall in pairs]
+    assert len(right) >= 7, [(stall.cause, names(stall)) for _, stall in pairs]
     causes = [stall.cause for _, stall in pairs]
-    assert causes.count('callback') >= 9, causes
+    assert causes.count('callback') >= 7, causes
     shares = [stall.stacks[0].weight_s / stall.duration_s for _, stall in right]
     assert statistics.median(shares) >= 0.75
     assert {stall.task for _, stall in right} == {'the guilty task'}
@@ -169,7 +169,7 @@ async def test_another_thread_that_holds_the_gil_is_named(exact: bool) -> None:
     async with LoopMonitor(exact=exact) as monitor:
         await asyncio.sleep(0.1)
         with hog(lambda: culprit_regex(0.04), 0.05):
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.0)
     stalls = [stall for stall in monitor.report().stalls if stall.duration_s > 0.025]
     named = [stall for stall in stalls if stall.cause == 'gil']
     assert len(stalls) >= 5
