@@ -139,6 +139,7 @@ class _Weighed:
     weight_ns: int
     heaviest_ns: int
     stack: RawStack
+    sample: Sample
 
 
 def _weigh(samples: Sequence[Sample], start_ns: int, end_ns: int) -> list[tuple[Sample, int]]:
@@ -160,10 +161,10 @@ def _merged(weighed: Sequence[tuple[Sample, int]]) -> list[_Weighed]:
     for sample, weight in weighed:
         if sample.stack is None:
             continue
-        entry = found.setdefault(sample.stack.codes, _Weighed(0, -1, sample.stack))
+        entry = found.setdefault(sample.stack.codes, _Weighed(0, -1, sample.stack, sample))
         entry.weight_ns += weight
         if weight > entry.heaviest_ns:
-            entry.heaviest_ns, entry.stack = weight, sample.stack
+            entry.heaviest_ns, entry.stack, entry.sample = weight, sample.stack, sample
     return sorted(found.values(), key=lambda entry: -entry.weight_ns)
 
 
@@ -248,8 +249,7 @@ def stall(
         working=working,
         waiting=sum(weight for _, weight in weighed) - working,
     )
-    at_work = [each for each in weighed if each[0].stack is not None]
-    heaviest = max(at_work, key=lambda each: each[1])[0] if at_work else None
+    heaviest = merged[0].sample if merged else None
     return StallEvent(
         start_ns=start,
         end_ns=late.now_ns,

@@ -18,7 +18,13 @@ from types import CodeType
 from streambench.loop_monitor.account import TickAccount
 from streambench.loop_monitor.attribution import Sample
 from streambench.loop_monitor.histogram import Histogram
-from streambench.loop_monitor.stacks import OtherThread, ThreadClocks, loop_stack
+from streambench.loop_monitor.stacks import (
+    MAX_FRAMES,
+    OtherThread,
+    RawStack,
+    ThreadClocks,
+    loop_stack,
+)
 
 _SAMPLE_NS = 2_000_000
 # A stall of t is sampled every t/50 at most: its stacks are known to 2 %, and 10 s take 300 samples.
@@ -151,25 +157,36 @@ class Watchdog:
         """Take a sample of a loop that is late."""
         account = self._account
         at_ns = time.perf_counter_ns()
+        # Before the stack, which proves it: the loop may run on between the two.
+        task = self._task()
         frames = sys._current_frames()
         stack = loop_stack(frames.get(self._loop_ident), account.runner, self._waiting)
         busy_since = account.idle.busy_since() if account.idle is not None else None
-        task = coroutine = None
-        if stack is not None:
-            task, coroutine = self._task()
+        name, coroutine = _names(task, stack)
         others: tuple[OtherThread, ...] = ()
         if account.threads is not None and at_ns >= self._next_evidence_ns:
             others = account.threads.evidence(frames)
             self._next_evidence_ns = at_ns + _EVIDENCE_NS
-        account.samples.append(Sample(at_ns, busy_since, stack, task, coroutine, others))
+        account.samples.append(Sample(at_ns, busy_since, stack, name, coroutine, others))
 
-    def _task(self) -> tuple[str | None, str | None]:
+    def _task(self) -> asyncio.Task[object] | None:
         try:
-            task = asyncio.current_task(self._loop)
-            if task is None:
-                return None, None
-            coroutine = task.get_coro()
-            return task.get_name(), getattr(coroutine, '__qualname__', None)
+            return asyncio.current_task(self._loop)
         except Exception:
-            # Asked from another thread: newer interpreters may refuse, other tasks may not answer.
+            # Asked from another thread: newer interpreters may refuse.
+            return None
+
+
+def _names(task: asyncio.Task[object] | None, stack: RawStack | None) -> tuple[str | None, str | None]:
+    """Return the names of a task and its coroutine, if it is this task whose stack was seen."""
+    if task is None or stack is None:
+        return None, None
+    try:
+        coroutine = task.get_coro()
+        code = getattr(coroutine, 'cr_code', None)
+        if code is not None and code not in stack.codes and len(stack.codes) < MAX_FRAMES:
             return None, None
+        return task.get_name(), getattr(coroutine, '__qualname__', None)
+    except Exception:
+        # Tasks of other makes may not answer.
+        return None, None

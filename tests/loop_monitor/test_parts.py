@@ -108,7 +108,7 @@ def test_seconds_have_the_lag_where_the_ticks_were_due() -> None:
     assert [row.stall_s for row in rows] == pytest.approx([0.51, 1.0, 0.995])
 
 
-def test_an_hour_fits_into_5_mb() -> None:
+def test_an_hour_fits_into_5_mb(may_block: None) -> None:
     """The ticks of an hour, with a stall in every second, are played to a real monitor."""
 
     async def main() -> None:
