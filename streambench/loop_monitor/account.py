@@ -173,8 +173,7 @@ class TickAccount:
         """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
         due_ns, prev_ns = self.next_ns, self.prev_ns
         interval_ns = self._interval_ns
-        self.next_ns = due_ns + count * interval_ns
-        self.prev_ns = now_ns
+        next_ns = due_ns + count * interval_ns
         lag_ns = now_ns - due_ns
         idle_ns = self._ticked() if self._ticked is not None else 0
         cpu_ns = time.thread_time_ns()
@@ -190,6 +189,8 @@ class TickAccount:
                     due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
                 )
             )
+        # After the late tick is noted: the watchdog drops its samples when it finds none.
+        self.next_ns, self.prev_ns = next_ns, now_ns
         if count > 1:
             self.backfilled.add_falling(lag_ns - interval_ns, interval_ns, count - 1)
         if now_ns < self.series.end_ns:

@@ -208,15 +208,18 @@ def _cause(
     half, little = _HALF * duration, _LITTLE * duration
     if gc >= half:
         return 'gc'
-    # The GIL is proven by three things at once: this thread didn't run, another one did, and the
-    # watchdog couldn't get it either. A frame of the loop may be that of a victim.
-    if cpu < half and other >= half and (held >= half or (waiting >= working and held >= little)):
+    # The GIL is proven by three things at once: this thread hardly ran, another one did, and the
+    # watchdog couldn't get it either. A frame of the loop may be that of a victim. On a machine that is
+    # short of cores the thread that holds the GIL is itself kept from running for a part of the time.
+    if other >= little and cpu < other / 2 and held >= half:
+        return 'gil'
+    if other >= half and cpu < half and waiting >= working and held >= little:
         return 'gil'
     if working > waiting:
         return 'callback'
     # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
     # delay tells that there was no core to be had.
-    if cpu + gc < little and other < half and held >= half:
+    if cpu + gc + other < little and held >= half:
         return 'cpu-starved'
     return 'unattributed'
 
