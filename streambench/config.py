@@ -14,7 +14,7 @@ from streambench.bounds import Bounds, bounds_of
 from streambench.brokers.base import BrokerPlugin
 from streambench.connectors.base import ConnectorPlugin
 from streambench.executors.base import ExecutorPlugin
-from streambench.kinds import Kind, assignments, choice, count, number, seconds, size, text
+from streambench.kinds import Kind, assignments, choice, count, number, seconds, size, switch, text
 from streambench.options import PLAN, RUN, option, options_of
 from streambench.trace import Trace
 
@@ -202,6 +202,20 @@ class Options:
     )
     loop: str = option(
         'Event loop.', choice('uvloop', 'asyncio'), default='uvloop', group='run', axis=True
+    )
+    loop_profile: str = option(
+        'How closely the event loop is watched: off, or a tick every 20 (lite), 10 or 5 (fine) ms.',
+        choice('off', 'lite', 'default', 'fine'),
+        default='lite',
+        group='run',
+        scope=RUN,
+    )
+    loop_exact: bool = option(
+        "On asyncio, replace the selector's select() so that the idle time of the loop is known.",
+        switch(),
+        default=False,
+        group='run',
+        scope=RUN,
     )
     bound: tuple[tuple[str, str], ...] = option(
         'Where a verdict changes, in place of a default; README lists the names.',

@@ -23,8 +23,8 @@ KEPT = 100_000
 class IdleClock(Protocol):
     """What knows how long a loop had nothing to do."""
 
-    def idle_ns(self) -> int:
-        """Return that time since the loop began."""
+    def idle_ns(self) -> int | None:
+        """Return that time since some begin."""
 
 
 def idle_clock() -> IdleClock | None:
@@ -63,13 +63,13 @@ class LoopTime:
             return
         self._last_ns = now = now_ns()
         self._at_ns.append(now)
-        self._idle.append(self._idle_ns())
+        self._idle.append(self._idle_ns() or 0)
         if len(self._at_ns) > KEPT:
             del self._at_ns[: KEPT // 2], self._idle[: KEPT // 2]
 
     def busy_total_ns(self) -> int:
         """Return an ever-growing count of the time in which the loop was busy."""
-        return now_ns() - self._idle_ns()
+        return now_ns() - (self._idle_ns() or 0)
 
     def _idle_at(self, instant_ns: int) -> int | None:
         """Return the idle time at an instant; None before the first reading that is kept.

@@ -86,6 +86,22 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
             f'loop wait: {cost * 1e3:.2g} ms of {whole * 1e3:.3g} ms per item were spent waiting for '
             "streambench's own event loop (medians)"
         )
+    lag = median(rows, 'loop_lag_p99_s')
+    if lag is not None:
+        stalls = sum(row.loop_stalls or 0 for row in rows)
+        text = f'loop: lag p99 {lag * 1e3:.2g} ms (median of runs), {stalls} stalls'
+        busy, cost = median(rows, 'loop_utilization'), median(rows, 'loop_profiler_cost')
+        text += f', busy {busy:.0%}' if busy is not None else ''
+        text += f'; watching it took {cost:.1%} of a core' if cost is not None else ''
+        worst = max(rows, key=lambda row: row.loop_stall_s or 0.0)
+        if stalls and worst.loop_culprit:
+            text += f'; longest in run {worst.run + 1}: {worst.loop_culprit}'
+        notes.append(text)
+    answers = [row for row in rows if row.loop_answer]
+    if answers:
+        # The worst tail is the one that people ask about.
+        slowest = max(answers, key=lambda row: row.sojourn_p99_s or 0.0)
+        notes.append(f'slow items, run {slowest.run + 1}: {slowest.loop_answer}')
     places = {name: [row for row in rows if row.generator == name] for name in ('loop', 'worker')}
     here, there = (median(found, 'sojourn_p50_s') for found in places.values())
     if here is not None and there is not None:

@@ -13,7 +13,7 @@ import operator
 import os
 import time
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -22,7 +22,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from streambench.errors import ConfigError, RunError
-from streambench.records import SCHEMA_VERSION, ItemRow, RunRow, SeriesRow, column_names
+from streambench.records import (
+    SCHEMA_VERSION,
+    ItemRow,
+    LoopSecondRow,
+    RunRow,
+    SeriesRow,
+    StallRow,
+    column_names,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -32,6 +40,10 @@ SEAL_ROWS = 20_000
 HAND_OVER_ROWS = 2_000
 ITEMS = 'items'
 SERIES = 'series'
+LOOP = 'loop'
+STALLS = 'stalls'
+
+Row = ItemRow | SeriesRow | LoopSecondRow | StallRow
 
 
 def make_run_directory(root: str) -> Path:
@@ -58,7 +70,7 @@ def make_run_directory(root: str) -> Path:
     raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
 
 
-def _schema(record: type[ItemRow | SeriesRow]) -> pyarrow.Schema:
+def _schema(record: type[Row]) -> pyarrow.Schema:
     import pyarrow
 
     kinds = {
@@ -85,7 +97,7 @@ def _schema(record: type[ItemRow | SeriesRow]) -> pyarrow.Schema:
 class _Parts:
     """The sealed files of one kind of row; used by the writing thread only."""
 
-    def __init__(self, directory: Path, record: type[ItemRow | SeriesRow]) -> None:
+    def __init__(self, directory: Path, record: type[Row]) -> None:
         self._directory = directory
         self._record = record
         self._names = column_names(record)
@@ -97,7 +109,7 @@ class _Parts:
         self._sealed_at = time.monotonic()
         self.paths: list[Path] = []
 
-    def add(self, rows: list[Any]) -> None:
+    def add(self, rows: Sequence[Any]) -> None:
         if not self._rows:
             self._sealed_at = time.monotonic()
         self._rows += rows
@@ -141,6 +153,8 @@ class Recorder:
         self.csv_path = directory / csv_file
         self._items = _Parts(directory / ITEMS, ItemRow)
         self._series = _Parts(directory / SERIES, SeriesRow)
+        self._loop = _Parts(directory / LOOP, LoopSecondRow)
+        self._stalls = _Parts(directory / STALLS, StallRow)
         self._waiting_items: list[ItemRow] = []
         self._waiting_series: list[SeriesRow] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='recorder')
@@ -218,6 +232,23 @@ class Recorder:
                 await asyncio.wait([self._writing])
                 self._raise_translated(self._writing)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._seal)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    async def loop(self, seconds: list[LoopSecondRow], stalls: list[StallRow]) -> None:
+        """Write what the loop monitor found in a run.
+
+        Raises:
+            RunError: If the disk is full or gone.
+        """
+
+        def write() -> None:
+            for parts, rows in ((self._loop, seconds), (self._stalls, stalls)):
+                parts.add(rows)
+                parts.seal()
+
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except OSError as error:
             raise self._translated(error) from error
 

@@ -86,6 +86,42 @@ class SeriesRow:
     )
 
 
+@dataclass(slots=True)
+class LoopSecondRow:
+    """One second of the event loop while a run was measured."""
+
+    run: int = column('Number of the run in the plan.', default=0)
+    start_ns: int = column('Begin of the second.', unit='ns', default=0)
+    duration_s: float = column('1, or less for the last.', unit='s', default=0.0)
+    lag_p50_s: float | None = column('Median lag of the ticks due in it.', unit='s')
+    lag_p99_s: float | None = column('99th percentile of the same.', unit='s')
+    lag_max_s: float | None = column('Largest lag.', unit='s')
+    stalls: int = column('Stalls that began in it.', default=0)
+    stall_s: float = column('Time of stalls that lies in it.', unit='s', default=0.0)
+    utilization: float | None = column('Busy share; absent where idle time is unknown.')
+    cpu_utilization: float = column("CPU share of the loop's thread.", default=0.0)
+    gc_s: float = column('Time of garbage collection.', unit='s', default=0.0)
+    iterations: int | None = column('Iterations of the loop, where they are counted.')
+
+
+@dataclass(slots=True)
+class StallRow:
+    """One stall of the event loop while a run was measured."""
+
+    run: int = column('Number of the run in the plan.', default=0)
+    start_ns: int = column('When it began, at best known.', unit='ns', default=0)
+    duration_s: float = column('How long the loop was held.', unit='s', default=0.0)
+    low_s: float = column('It lasted at least so long.', unit='s', default=0.0)
+    high_s: float = column('It lasted at most so long.', unit='s', default=0.0)
+    missed_ticks: int = column('Ticks without a wake-up of their own.', default=0)
+    cause: str = column('`callback`, `gc`, `gil`, `cpu-starved` or `unattributed`.', default='')
+    confidence: str = column('How its stack was seen.', default='')
+    task: str = column('Name of the asyncio task that ran, if it was seen.', default='')
+    coroutine: str = column('Its coroutine.', default='')
+    culprit: str = column('Where the loop stood: `file:line function`.', default='')
+    items: int | None = column('Items under way during it.')
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunColumns:
     """One run: what was asked, what happened, and whether to believe it. A row of results.csv."""
@@ -197,6 +233,36 @@ class _RunColumns:
     bookkeeping_difference: float | None = column(
         'Time in the system by live counters against the sum over the rows, relative.'
     )
+    loop_profile: str = column(
+        'How closely the event loop was watched: `off`, `lite`, `default` or `fine`.', default=''
+    )
+    loop_lag_n: int | None = column('Ticks behind the lag, missed ones included.')
+    loop_lag_p50_s: float | None = column('Median lag of the event loop.', unit='s')
+    loop_lag_p99_s: float | None = column('99th percentile of the same.', unit='s')
+    loop_lag_p99_9_s: float | None = column('99.9th percentile of the same.', unit='s')
+    loop_lag_max_s: float | None = column('Largest lag.', unit='s')
+    loop_wakeups: int | None = column('Real wake-ups that served those ticks.')
+    loop_stalls: int | None = column('Stretches in which the loop was held.')
+    loop_stall_s: float | None = column('Time of all stalls.', unit='s')
+    loop_stall_share: float | None = column('The same as a share of the measurement.')
+    loop_utilization: float | None = column('Busy share of the loop; absent without idle time.')
+    loop_utilization_source: str = column('Where idle time was read.', default='')
+    loop_cpu: float | None = column("CPU share of the loop's thread.")
+    loop_noncpu: float | None = column('Busy and yet not on a core: system calls, GIL, no core free.')
+    loop_iterations: int | None = column('Iterations of the loop, where they are counted.')
+    gil_wakeup_p99_s: float | None = column(
+        'How long a thread waited for GIL and core: 99th percentile.', unit='s'
+    )
+    gc_s: float | None = column('Time of garbage collections.', unit='s')
+    gc_0_max_s: float | None = column('Longest collection of generation 0.', unit='s')
+    gc_1_max_s: float | None = column('Longest collection of generation 1.', unit='s')
+    gc_2_max_s: float | None = column('Longest collection of generation 2.', unit='s')
+    loop_profiler_cost: float | None = column('Share of a core that the watching took, measured.')
+    loop_culprit: str = column('Cause of the longest stall and where the loop stood.', default='')
+    slow_in_stalls: float | None = column(
+        'Share of the items above p99 that were under way during a stall.'
+    )
+    loop_answer: str = column("Whether the items above p99 are the loop's or not.", default='')
     machine_busy: float | None = column(
         "Share of the machine's cores that was busy before the run began."
     )
@@ -242,6 +308,8 @@ else:
 PSBENCH_COLUMNS = tuple(entry.name for entry in fields(RunRow))[:11]
 
 
-def column_names(record: type[ItemRow | SeriesRow | RunRow]) -> tuple[str, ...]:
+def column_names(
+    record: type[ItemRow | SeriesRow | LoopSecondRow | StallRow | RunRow],
+) -> tuple[str, ...]:
     """Return the names of a record's columns in their order."""
     return tuple(entry.name for entry in fields(record))

@@ -23,6 +23,7 @@ from streambench.errors import ExecutorError, StallError, StreamBenchError, firs
 from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.log import logger
+from streambench.loop_findings import seconds, stall_rows
 from streambench.pacer import Pacer
 from streambench.production import Keys, Production, Surroundings
 from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
@@ -84,7 +85,7 @@ class Run:
         self._subscriber: Subscriber | None = None
         self._proven = 0
         self._traffic: Traffic | None = None
-        self._strain = Strain()
+        self._strain = Strain(level=config.loop_profile, exact=config.loop_exact)
 
     async def measure(self) -> None:
         """Make the run; what ends it early is kept in `error` for the row.
@@ -123,8 +124,7 @@ class Run:
             if not self._spec.endless:
                 arrivals = traffic.arrivals
                 self._measured.expected = arrivals.count if arrivals else config.task_count
-            loop_time = self._strain.loop_time
-            woken = loop_time.sample if loop_time else None
+            woken = self._strain.sample
             payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
                 session.broker.open_subscriber(self._topic)
@@ -296,14 +296,19 @@ class Run:
         asked = self._spec.columns()
         if config.duration is not None:
             asked['task_count'] = ledger.sent if self._spec.endless else ledger.expected
-        row = await asyncio.to_thread(
+        found = self._strain.report
+        row, joined = await asyncio.to_thread(
             run_row,
             asked=asked,
             live=self._live(reason),
             parts=session.recorder.item_parts if config.record == RECORD_ALL else None,
             books=ledger.books,
             bounds=config.bounds,
+            report=found,
         )
+        if found is not None:
+            run = self._spec.run
+            await session.recorder.loop(seconds(found, run), stall_rows(found, run, joined))
         await session.recorder.run(row)
         self._log.info('run.finished', ended=row.ended, verdict=row.verdict, makespan_s=row.makespan_s)
         return row

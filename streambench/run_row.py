@@ -12,6 +12,8 @@ from typing import Any
 
 from streambench.bookkeeping import LiveIntegral
 from streambench.bounds import BOUNDS, Bounds
+from streambench.loop_findings import Joined, answer, join
+from streambench.loop_monitor import LoopReport
 from streambench.records import RunRow, column_names
 from streambench.stations import demands, limiting
 from streambench.summary import figures
@@ -70,8 +72,9 @@ def run_row(
     parts: Sequence[Path] | None,
     books: LiveIntegral,
     bounds: Bounds,
-) -> RunRow:
-    """Return the row of a run; reads its items, which takes a while.
+    report: LoopReport | None = None,
+) -> tuple[RunRow, Joined | None]:
+    """Return the row of a run, and its items beside the loop's stalls; reads them, which takes a while.
 
     Args:
         asked: Columns that say what was asked.
@@ -79,15 +82,22 @@ def run_row(
         parts: Sealed parts of items, or None if they weren't kept.
         books: Live integral of the items in the system.
         bounds: Where a caution or an invalid verdict begins.
+        report: What the loop monitor found, if it watched.
     """
     row: dict[str, Any] = {}
+    joined: Joined | None = None
     if parts is not None:
         row, found = determined(parts, asked)
         row['bookkeeping_difference'] = bookkeeping(books, found)
+        if report is not None and report.level != 'off':
+            joined = join(parts, asked['run'], report, p99_s=row.get('sojourn_p99_s'))
+            row['loop_answer'] = answer(row, joined)
+            if joined is not None and joined.slow:
+                row['slow_in_stalls'] = joined.slow_in_stalls / joined.slow
     elif live['makespan_s']:
         row['throughput_per_s'] = live['completed_tasks'] / live['makespan_s']
         row['bytes_per_s'] = live['completed_bytes'] / live['makespan_s']
     known = {name: value for name, value in live.items() if name in BLANK}
     if parts is not None:
         known.pop('makespan_s', None)
-    return RunRow(**judged(dict(asked) | row | known, bounds=bounds))
+    return RunRow(**judged(dict(asked) | row | known, bounds=bounds)), joined

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from streambench.bridge import Bridge
 from streambench.clock import NS_PER_S
+from streambench.log import logger
+from streambench.loop_findings import columns
+from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.machine import look, read_cores, stolen_share
 
@@ -16,13 +19,21 @@ from streambench.machine import look, read_cores, stolen_share
 class Strain:
     """Watches one run; made on its loop.
 
+    Args:
+        level: How closely the loop is watched.
+        exact: Whether an asyncio loop's selector may be replaced for it.
+
     Attributes:
         loop_time: Where the loop's time goes, or None where the loop doesn't say.
+        report: What the loop monitor found; None before the end, and if the loop has one already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, level: str, exact: bool) -> None:
         clock = idle_clock()
         self.loop_time = None if clock is None else LoopTime(clock)
+        self.report: LoopReport | None = None
+        self._level = level
+        self._exact = exact
         self._machine_busy: float | None = None
         self._machine_stolen: float | None = None
         self._loop_busy_ns: int | None = None
@@ -32,9 +43,33 @@ class Strain:
         """See how busy the machine is before the run begins."""
         _, self._machine_busy = await look()
 
+    def sample(self, at_ns: int) -> None:
+        """Take a reading of the loop's time at the present instant."""
+        if self.loop_time is not None:
+            self.loop_time.sample(at_ns)
+
     @asynccontextmanager
     async def watching(self, bridge: Bridge) -> AsyncIterator[None]:
         """Count what the measurement inside takes."""
+        async with AsyncExitStack() as stack:
+            monitor: LoopMonitor | None = LoopMonitor(self._level, exact=self._exact)
+            assert monitor is not None
+            try:
+                await stack.enter_async_context(monitor)
+            except LoopMonitorError as refusal:
+                # A program that embeds us may watch its loop itself.
+                monitor = None
+                logger().info('loop.not_watched', reason=str(refusal))
+            if monitor is not None and self.loop_time is None and monitor.idle_ns() is not None:
+                self.loop_time = LoopTime(monitor)
+            async with self._counting(bridge):
+                yield
+            if monitor is not None:
+                await stack.aclose()
+                self.report = monitor.report()
+
+    @asynccontextmanager
+    async def _counting(self, bridge: Bridge) -> AsyncIterator[None]:
         loop_time = self.loop_time
         busy_ns = loop_time.busy_total_ns() if loop_time else 0
         submitting_ns = bridge.submitting_ns
@@ -61,7 +96,7 @@ class Strain:
             'demand_loop_s': _each(self._loop_busy_ns, ended),
             'machine_busy': self._machine_busy,
             'machine_stolen': self._machine_stolen,
-        }
+        } | (columns(self.report) if self.report is not None else {})
 
 
 def _each(total_ns: int | None, number: int) -> float | None:

@@ -88,6 +88,11 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
                 caution.append(f'{text}: the throughput is its, not that of broker or executor')
             else:
                 invalid.append(f'{text}: lower the rate, or put the generator on a worker')
+    if (row['loop_stall_share'] or 0.0) > bounds.loop_stalled:
+        caution.append(
+            f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
+            f'{row["loop_culprit"]}'
+        )
     if row['closed_loop'] and row['bottleneck'] == NONE_WINDOW:
         caution.append(
             f'window-limited: no station was busy with {row["max_outstanding"]} credits, so the '

@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {'worker', 'pacer', 'records'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables'},
     {'bottleneck', 'bookkeeping', 'oracle', 'clocks', 'thresholds', 'ideal', 'tally', 'loop_wait'},
-    {'stations', 'verdict', 'waiting'},
+    {'stations', 'verdict', 'waiting', 'loop_findings'},
     {'trace'},
     {'arrivals'},
     {'options'},
@@ -146,6 +146,18 @@ def test_layer_zero_is_standard_library(module: str) -> None:
         assert head in sys.stdlib_module_names or head == 'streambench', f'{module} imports {name}'
 
 
+def test_the_loop_monitor_imports_nothing_of_ours() -> None:
+    """It works in a program that has nothing else of ours, nor anything that is installed."""
+    found = {name: path for name, path in modules().items() if name.startswith('loop_monitor')}
+    assert len(found) > 10
+    for module, path in found.items():
+        for name in imports(path, top_only=False):
+            head = name.partition('.')[0]
+            assert head in sys.stdlib_module_names or name.startswith('streambench.loop_monitor'), (
+                f'{module} imports {name}'
+            )
+
+
 def loaded_by(statement: str) -> set[str]:
     """Return the modules that a fresh interpreter has after a statement."""
     code = f'import sys; {statement}; print(*sys.modules)'
@@ -160,6 +172,12 @@ def test_worker_loads_the_standard_library_only() -> None:
     extra = loaded_by('import streambench.worker') - loaded_by('pass')
     assert extra - set(sys.stdlib_module_names) == {'streambench'}
     assert not extra & {'asyncio', 'dataclasses', 'typing', 'socket', 'inspect', 'logging'}
+
+
+def test_the_loop_monitor_loads_nothing_else() -> None:
+    """uvloop's library is used if it is there already; it isn't imported for that."""
+    extra = loaded_by('import streambench.loop_monitor') - loaded_by('pass')
+    assert extra - set(sys.stdlib_module_names) == {'streambench'}
 
 
 def test_help_loads_no_client() -> None:

@@ -33,7 +33,16 @@ from streambench.session import Session, open_session
 from streambench.verdict import COMPLETE, INVALID, exit_codes
 from streambench.wording import workers_text
 
-OUR_FILES = ('config.toml', 'environment.json', 'summary.json', 'items', 'series', 'runinfo')
+OUR_FILES = (
+    'config.toml',
+    'environment.json',
+    'summary.json',
+    'items',
+    'series',
+    'loop',
+    'stalls',
+    'runinfo',
+)
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:

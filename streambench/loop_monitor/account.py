@@ -32,8 +32,8 @@ class IdleClock(Protocol):
     def idle_ns(self) -> int:
         """Return the time in which the loop had nothing to do, in ns."""
 
-    def mark(self) -> None:
-        """Note where the loop is: a tick runs."""
+    def ticked(self) -> int:
+        """Return idle_ns, and note that a tick runs."""
 
     def busy_since(self) -> tuple[int, int] | None:
         """Return the earliest and latest begin of what the loop does, None if that can't be told."""
@@ -61,6 +61,7 @@ class TickAccount:
     Attributes:
         next_ns: When the next tick is due.
         prev_ns: When the last one ran.
+        backfilled: Lateness of ticks without a wake-up of their own.
         runner: The frame that runs the loop.
         due: Tells how many ticks have become due.
         late: Late ticks that nobody has made stalls of.
@@ -73,10 +74,13 @@ class TickAccount:
         self.level = level
         self.idle = idle
         self.garbage = garbage
+        self._ticked = idle.ticked if idle else None
+        self._interval_ns = level.interval_ns
+        self._threshold_ns = level.threshold_ns
         self.threads: ThreadClocks | None = None
         self.due: Callable[[], int] = lambda: 0
         self.runner: FrameType | None = None
-        self.lag = Histogram()
+        self.backfilled = Histogram()
         self.wakeup_lag = Histogram()
         self.late: deque[LateTick] = deque()
         self.samples: deque[Sample] = deque()
@@ -103,32 +107,60 @@ class TickAccount:
         self.series = SecondSeries(
             start_ns=now_ns,
             interval_ns=self.level.interval_ns,
-            counters=self._counters(self.start_idle_ns),
+            counters=self.counters(self.start_idle_ns, self.start_cpu_ns),
         )
 
-    def _counters(self, idle_ns: int, *, counted: bool = True) -> Counters:
-        counts = self.idle.counts() if self.idle and counted else None
+    def _counters(self, idle_ns: int, cpu_ns: int, pauses_ns: int, iterations: int = NONE) -> Counters:
         return (
             idle_ns - self.start_idle_ns if self.idle else NONE,
-            self.prev_cpu_ns - self.start_cpu_ns,
-            self.garbage.total_ns if counted else self._prev_pauses_ns,
-            counts[0] - self.start_counts[0] if counts and self.start_counts else NONE,
+            cpu_ns - self.start_cpu_ns,
+            pauses_ns,
+            iterations,
         )
 
+    def counters(self, idle_ns: int, cpu_ns: int) -> Counters:
+        """Return what has counted up since the start, the loop's iterations as of now."""
+        counts = self.idle.counts() if self.idle else None
+        iterations = counts[0] - self.start_counts[0] if counts and self.start_counts else NONE
+        return self._counters(idle_ns, cpu_ns, self.garbage.total_ns, iterations)
+
     def tick(self) -> None:
-        """Account for the ticks that are due now; called by the loop."""
+        """Account for the ticks that are due now; called by the loop.
+
+        What happens a hundred times a second, one tick that is on time, is written out here: the
+        monitor's cost is made of it.
+        """
         now_ns = time.perf_counter_ns()
+        lag_ns = now_ns - self.next_ns
+        late = lag_ns > self._threshold_ns
         others: tuple[OtherThread, ...] = ()
-        if now_ns - self.next_ns > self.level.threshold_ns and self.threads is not None:
+        if late and self.threads is not None:
             # Before anything gives the GIL away: the thread that held it stands where it did.
             others = self.threads.evidence(sys._current_frames())
-        self.runner = runner_of(sys._getframe(1))
         count = self.due()
         if not count:
             return
-        # One that became due while the count was read is early by as much.
-        self.served(count, now_ns, others=others)
+        if late or count > 1 or now_ns >= self.series.end_ns or self.stood_still or not self.runner:
+            self.runner = runner_of(sys._getframe(1))
+            # A tick that became due while the count was read is early by as much.
+            self.served(count, now_ns, others=others)
+        else:
+            self.next_ns += self._interval_ns
+            self.prev_ns = now_ns
+            if self._ticked is not None:
+                self._prev_idle_ns = self._ticked()
+            self.series.tick_within(lag_ns, 1)
+            self._on_time(lag_ns, time.thread_time_ns())
         self._body_ns += time.perf_counter_ns() - now_ns
+
+    def _on_time(self, lag_ns: int, cpu_ns: int) -> None:
+        self.wakeup_lag.add(lag_ns)
+        used_ns = cpu_ns - self.prev_cpu_ns
+        if 0 < used_ns < self._least_cpu_ns:
+            self._least_cpu_ns = used_ns
+        self._usual_ns += (min(max(lag_ns, 0), _USUAL_MOST_NS) - self._usual_ns) >> 4
+        self.prev_cpu_ns = cpu_ns
+        self._prev_pauses_ns = self.garbage.total_ns
 
     def served(
         self,
@@ -140,45 +172,40 @@ class TickAccount:
     ) -> None:
         """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
         due_ns, prev_ns = self.next_ns, self.prev_ns
-        interval_ns = self.level.interval_ns
-        self.next_ns = due_ns + count * interval_ns
-        self.prev_ns = now_ns
+        interval_ns = self._interval_ns
+        next_ns = due_ns + count * interval_ns
         lag_ns = now_ns - due_ns
-        idle_ns = 0
-        if self.idle is not None:
-            idle_ns = self.idle.idle_ns()
-            self.idle.mark()
+        idle_ns = self._ticked() if self._ticked is not None else 0
         cpu_ns = time.thread_time_ns()
         if self.stood_still:
             # Ticks of a loop that nobody ran are no lag.
             self.stood_still = False
             self.paused_ns += max(0, now_ns - prev_ns - interval_ns)
             count, lag_ns, due_ns = 1, 0, now_ns
-        self.wakeup_lag.add(lag_ns)
-        if count == 1:
-            self.lag.add(lag_ns)
-        else:
-            self.lag.add_falling(lag_ns, interval_ns, count)
-        used_ns = cpu_ns - self.prev_cpu_ns
-        if lag_ns > self.level.threshold_ns:
+        if lag_ns > self._threshold_ns:
+            used_ns = cpu_ns - self.prev_cpu_ns
             self.late.append(
                 self._late(
                     due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
                 )
             )
-        else:
-            self._usual_ns += (min(max(lag_ns, 0), _USUAL_MOST_NS) - self._usual_ns) >> 4
-            if 0 < used_ns < self._least_cpu_ns:
-                self._least_cpu_ns = used_ns
+        # After the late tick is noted: the watchdog drops its samples when it finds none.
+        self.next_ns, self.prev_ns = next_ns, now_ns
+        if count > 1:
+            self.backfilled.add_falling(lag_ns - interval_ns, interval_ns, count - 1)
         if now_ns < self.series.end_ns:
-            self.series.tick_within(due_ns, now_ns, count)
+            self.series.tick_within(now_ns - due_ns, count)
         else:
-            before = self._counters(self._prev_idle_ns, counted=False)
-            self.prev_cpu_ns = cpu_ns
-            self.series.tick(due_ns, now_ns, count, self._counters(idle_ns), prev_ns, before)
-        self.prev_cpu_ns = cpu_ns
+            before = self._counters(self._prev_idle_ns, self.prev_cpu_ns, self._prev_pauses_ns)
+            after = self.counters(idle_ns, cpu_ns)
+            self.series.tick(due_ns, now_ns, count, after, prev_ns, before)
         self._prev_idle_ns = idle_ns
-        self._prev_pauses_ns = self.garbage.total_ns
+        self._on_time(lag_ns, cpu_ns)
+
+    @property
+    def lag(self) -> Histogram:
+        """Lateness of every tick: of those with a wake-up, and of those that were missed."""
+        return self.wakeup_lag.plus(self.backfilled)
 
     def _late(
         self,
@@ -219,11 +246,10 @@ class TickAccount:
     def reading(self, now_ns: int) -> Reading:
         """Return all that counts up, as of this moment."""
         counts = self.idle.counts() if self.idle else None
-        self_cpu_ns = time.thread_time_ns() - self.start_cpu_ns
-        idle, _, gc, iterations = self._counters(self.idle.idle_ns() if self.idle else 0)
+        idle_ns = self.idle.idle_ns() if self.idle else 0
         return Reading(
             now_ns=now_ns,
-            counters=(idle, self_cpu_ns, gc, iterations),
+            counters=self.counters(idle_ns, time.thread_time_ns()),
             events=counts[1] - self.start_counts[1] if counts and self.start_counts else None,
             events_waiting=counts[2] - self.start_counts[2] if counts and self.start_counts else None,
         )

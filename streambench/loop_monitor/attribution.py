@@ -24,9 +24,10 @@ from streambench.loop_monitor.stacks import OtherThread, RawStack
 
 MAX_STACKS = 5
 _KEPT = 4096
-# The longest that a sample's stack is believed to go on when no other one follows: fast sampling
-# interval, plus the interpreter's switch interval, plus 1 ms.
-_TAIL_NS = 8_000_000
+# The longest that a sample's stack is believed to go on when no other one follows: the fast sampling
+# interval of 2 ms, and twice the interpreter's switch interval, which is how long the watchdog may wait
+# for the GIL.
+_TAIL_NS = 12_000_000
 # A sample that the watchdog got so late was handed the GIL at the end of a call that held it.
 _HELD_NS = 8_000_000
 # Shares of a stall above which something is its cause, or below which it is nearly nothing.
@@ -138,6 +139,7 @@ class _Weighed:
     weight_ns: int
     heaviest_ns: int
     stack: RawStack
+    sample: Sample
 
 
 def _weigh(samples: Sequence[Sample], start_ns: int, end_ns: int) -> list[tuple[Sample, int]]:
@@ -159,10 +161,10 @@ def _merged(weighed: Sequence[tuple[Sample, int]]) -> list[_Weighed]:
     for sample, weight in weighed:
         if sample.stack is None:
             continue
-        entry = found.setdefault(sample.stack.codes, _Weighed(0, -1, sample.stack))
+        entry = found.setdefault(sample.stack.codes, _Weighed(0, -1, sample.stack, sample))
         entry.weight_ns += weight
         if weight > entry.heaviest_ns:
-            entry.heaviest_ns, entry.stack = weight, sample.stack
+            entry.heaviest_ns, entry.stack, entry.sample = weight, sample.stack, sample
     return sorted(found.values(), key=lambda entry: -entry.weight_ns)
 
 
@@ -206,15 +208,18 @@ def _cause(
     half, little = _HALF * duration, _LITTLE * duration
     if gc >= half:
         return 'gc'
-    # The GIL is proven by three things at once: this thread didn't run, another one did, and the
-    # watchdog couldn't get it either. A frame of the loop may be that of a victim.
-    if cpu < half and other >= half and (held >= half or (waiting >= working and held >= little)):
+    # The GIL is proven by three things at once: this thread hardly ran, another one did, and the
+    # watchdog couldn't get it either. A frame of the loop may be that of a victim. On a machine that is
+    # short of cores the thread that holds the GIL is itself kept from running for a part of the time.
+    if other >= little and cpu < other / 2 and held >= half:
+        return 'gil'
+    if other >= half and cpu < half and waiting >= working and held >= little:
         return 'gil'
     if working > waiting:
         return 'callback'
     # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
     # delay tells that there was no core to be had.
-    if cpu + gc < little and other < half and held >= half:
+    if cpu + gc + other < little and held >= half:
         return 'cpu-starved'
     return 'unattributed'
 
@@ -247,8 +252,7 @@ def stall(
         working=working,
         waiting=sum(weight for _, weight in weighed) - working,
     )
-    at_work = [each for each in weighed if each[0].stack is not None]
-    heaviest = max(at_work, key=lambda each: each[1])[0] if at_work else None
+    heaviest = merged[0].sample if merged else None
     return StallEvent(
         start_ns=start,
         end_ns=late.now_ns,

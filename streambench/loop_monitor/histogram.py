@@ -98,6 +98,16 @@ class Histogram:
         self.max_ns = max(self.max_ns, min(first_ns, _LARGEST_NS))
         self.min_ns = min(self.min_ns, max(last, 0))
 
+    def plus(self, other: Histogram) -> Histogram:
+        """Return a new histogram of the values of both."""
+        both = Histogram()
+        both._counts = array('q', map(int.__add__, self._counts, other._counts))
+        both.count = self.count + other.count
+        both.total_ns = self.total_ns + other.total_ns
+        both.min_ns = min(self.min_ns, other.min_ns)
+        both.max_ns = max(self.max_ns, other.max_ns)
+        return both
+
     def frozen(self) -> Distribution:
         """Return what was counted until now."""
         return Distribution(

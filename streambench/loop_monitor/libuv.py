@@ -34,7 +34,7 @@ class LibuvUnavailableError(Exception):
     """This uvloop doesn't let its libuv be asked; the message says what is missing."""
 
 
-def is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
+def is_uvloop(loop: asyncio.AbstractEventLoop | None) -> bool:
     """Return whether a loop is uvloop's, without importing uvloop."""
     module = sys.modules.get('uvloop.loop')
     return module is not None and isinstance(loop, module.Loop)
@@ -80,17 +80,23 @@ class LibuvClock:
             raise LibuvUnavailableError('libuv refused to account for idle time')
         for function in (self._idle, self._now):
             function.restype, function.argtypes = ctypes.c_uint64, [ctypes.c_void_p]
+        self._last_ns = 0
         self._info: Callable[..., int] | None = None
         if found >= _INFO_SINCE and hasattr(library, 'uv_metrics_info'):
             self._info = library.uv_metrics_info
-            self._info.argtypes = [ctypes.c_void_p, ctypes.c_void_p]  # type: ignore[attr-defined]
+            self._info.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
     def idle_ns(self) -> int:
-        """Return the time in which the loop had nothing to do, a wait that still lasts included."""
-        return int(self._idle(self._pointer))
+        """Return the time in which the loop had nothing to do, a wait that still lasts included.
 
-    def mark(self) -> None:
-        """Do nothing: libuv stamps every iteration itself."""
+        Of a loop that was closed, what it was when last read: libuv has freed the account.
+        """
+        if not self._loop.is_closed():
+            self._last_ns = self._idle(self._pointer)
+        return self._last_ns
+
+    # libuv stamps every iteration itself.
+    ticked = idle_ns
 
     def busy_since(self) -> tuple[int, int]:
         """Return the earliest and latest instant at which the present iteration began.
@@ -103,7 +109,7 @@ class LibuvClock:
 
     def counts(self) -> tuple[int, int, int] | None:
         """Return iterations, events, and events that were waiting when it looked, since its birth."""
-        if self._info is None:
+        if self._info is None or self._loop.is_closed():
             return None
         info = _Info()
         self._info(self._pointer, ctypes.byref(info))

@@ -198,9 +198,7 @@ class LoopMonitor:
                 'loop.call_soon_threadsafe(monitor.stop)'
             )
         if loop.is_closed():
-            # Its own account can't be asked any more.
-            account.idle = None
-            self._unavailable.append('utilization: the loop was closed before the monitor was stopped')
+            self._unavailable.append('iterations: the loop was closed before the monitor was stopped')
         now_ns = time.perf_counter_ns()
         if self._ticks is not None:
             account.stood_still |= stands
@@ -256,7 +254,7 @@ class LoopMonitor:
             try:
                 await ended.wait()
                 # All that it does now is to end: soon enough not to wait for it.
-                while watchdog.alive:
+                while watchdog.alive:  # noqa: ASYNC110
                     await asyncio.sleep(0)
             finally:
                 if watchdog.alive:

@@ -40,10 +40,10 @@ class SecondSeries:
         self._known_ns, self._known_iterations = start_ns, counters[3]
         self.end_ns = start_ns + NS_PER_S
 
-    def tick_within(self, due_ns: int, now_ns: int, count: int) -> None:
-        """Account for ticks that are served at `now_ns` before the end of the present second."""
+    def tick_within(self, lag_ns: int, count: int) -> None:
+        """Account for ticks that are served, so late, before the end of the present second."""
         self._wakeups += 1
-        self._runs.append((now_ns - due_ns, count))
+        self._runs.append((lag_ns, count))
 
     def tick(
         self, due_ns: int, now_ns: int, count: int, counters: Counters, prev_ns: int, before: Counters

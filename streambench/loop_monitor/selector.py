@@ -71,7 +71,7 @@ class SelectorClock:
     source = 'selector'
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        selector = getattr(loop, '_selector', None)
+        selector: Any = getattr(loop, '_selector', None)
         if type(selector) is not getattr(selectors, 'EpollSelector', None):
             raise SelectorUnavailableError(
                 f'its selector is a {type(selector).__name__}, not an EpollSelector'
@@ -81,22 +81,25 @@ class SelectorClock:
         self._selector = selector
         self._account = [0, time.perf_counter_ns(), 0, 0, 0]
         self._marked = (0, 0)
-        self._select = _patched(selector, self._account)
+        self._select: Any = _patched(selector, self._account)
         selector.select = self._select
 
     @property
     def code(self) -> CodeType:
         """The code of the replacing function, by which a waiting loop is recognized."""
-        return self._select.__code__  # type: ignore[attr-defined, no-any-return]
+        code: CodeType = self._select.__code__
+        return code
 
     def idle_ns(self) -> int:
         """Return the time in which the loop had nothing to do, a wait that still lasts included."""
         waiting = self._account[_WAITING_SINCE]
         return self._account[_IDLE] + (time.perf_counter_ns() - waiting if waiting else 0)
 
-    def mark(self) -> None:
-        """Note where the loop is: a tick runs."""
-        self._marked = self._account[_BUSY_SINCE], self._account[_ITERATIONS]
+    def ticked(self) -> int:
+        """Return the idle time, and note where the loop is: a tick runs."""
+        account = self._account
+        self._marked = account[_BUSY_SINCE], account[_ITERATIONS]
+        return account[_IDLE]
 
     def busy_since(self) -> tuple[int, int] | None:
         """Return twice the instant at which the loop last ceased to wait.

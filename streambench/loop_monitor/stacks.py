@@ -22,7 +22,8 @@ MAX_FRAMES = 40
 MAX_THREADS = 8
 _LEAST_CPU_NS = 500_000
 _PER_THREAD_NS = 500_000
-_EVERY_NS = 10_000_000
+_EVERY_NS = 9_000_000
+_ENUMERATE_NS = 50_000_000
 
 
 def _codes(*functions: object) -> frozenset[CodeType]:
@@ -32,7 +33,7 @@ def _codes(*functions: object) -> frozenset[CodeType]:
 # The frames between whoever runs an asyncio loop and what the loop calls. uvloop has none.
 _MACHINERY = _codes(
     base_events.BaseEventLoop.run_forever,
-    base_events.BaseEventLoop._run_once,
+    base_events.BaseEventLoop._run_once,  # type: ignore[attr-defined]
     events.Handle._run,
     LoopTicks._ready,
 )
@@ -41,7 +42,7 @@ _HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
     *(getattr(kind, 'select', None) for kind in vars(selectors).values()),
-    selector_events.BaseSelectorEventLoop._process_events,
+    selector_events.BaseSelectorEventLoop._process_events,  # type: ignore[attr-defined]
 )
 
 
@@ -138,6 +139,8 @@ class ThreadClocks:
         self._known: dict[int, threading.Thread] = {}
         self._cpu_ns: dict[int, int] = {}
         self._next_ns = 0
+        self._count = 0
+        self._enumerate_ns = 0
         self._clock: Callable[[int], int] = time.clock_gettime_ns if self.readable else lambda _: 0
 
     def _read(self, thread: threading.Thread) -> int | None:
@@ -152,14 +155,24 @@ class ThreadClocks:
         """Read the clocks, so that the next difference begins here; seldom if the threads are many."""
         if now_ns < self._next_ns:
             return
-        threads = threading.enumerate()
-        self._known = {thread.ident: thread for thread in threads if thread.ident is not None}
-        self._cpu_ns = {
-            ident: cpu_ns
-            for ident, thread in self._known.items()
-            if ident not in self.excluded and (cpu_ns := self._read(thread)) is not None
+        count = threading.active_count()
+        if count != self._count or now_ns >= self._enumerate_ns:
+            self._count = count
+            self._enumerate_ns = now_ns + _ENUMERATE_NS
+            self._know()
+        for ident, thread in self._known.items():
+            cpu_ns = self._read(thread)
+            if cpu_ns is not None:
+                self._cpu_ns[ident] = cpu_ns
+        self._next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * count)
+
+    def _know(self) -> None:
+        self._known = {
+            thread.ident: thread
+            for thread in threading.enumerate()
+            if thread.ident is not None and thread.ident not in self.excluded
         }
-        self._next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * len(threads))
+        self._cpu_ns = {ident: cpu_ns for ident, cpu_ns in self._cpu_ns.items() if ident in self._known}
 
     def evidence(self, frames: Mapping[int, FrameType]) -> tuple[OtherThread, ...]:
         """Return the threads that used CPU time since they were last looked at, most first.
@@ -173,7 +186,7 @@ class ThreadClocks:
                 continue
             thread = self._known.get(ident)
             if thread is None:
-                self._known = {each.ident: each for each in threading.enumerate() if each.ident}
+                self._know()
                 thread = self._known.get(ident)
             cpu_ns = self._read(thread) if thread is not None else None
             if thread is None or cpu_ns is None:

@@ -1,7 +1,7 @@
 """What makes the loop call back every interval: the kernel's timer, or the loop's own.
 
-Both call `tick`, which asks them with `due` how many ticks were due since the last call. It does so when
-it has looked at what it must see first: reading a descriptor gives the GIL away.
+Both call `tick`, which asks them with `due` how many ticks were due since the last call. It does so
+when it has looked at what it must see first: reading a descriptor gives the GIL away.
 """
 
 from __future__ import annotations

@@ -18,12 +18,19 @@ from types import CodeType
 from streambench.loop_monitor.account import TickAccount
 from streambench.loop_monitor.attribution import Sample
 from streambench.loop_monitor.histogram import Histogram
-from streambench.loop_monitor.stacks import OtherThread, ThreadClocks, loop_stack
+from streambench.loop_monitor.stacks import (
+    MAX_FRAMES,
+    OtherThread,
+    RawStack,
+    ThreadClocks,
+    loop_stack,
+)
 
 _SAMPLE_NS = 2_000_000
 # A stall of t is sampled every t/50 at most: its stacks are known to 2 %, and 10 s take 300 samples.
 _SAMPLES_PER_AGE = 50
 _EVIDENCE_NS = 10_000_000
+_CPU_NS = 100_000_000
 _OVERSLEPT_NS = 1_000_000
 _KEPT = 1024
 _STILL_S = 0.05
@@ -61,10 +68,11 @@ class Watchdog:
         self._settle = settle
         self._loop_ident = threading.get_ident()
         self._next_evidence_ns = 0
+        self._next_cpu_ns = 0
         # Held until the end: waiting for it is a sleep that can be cut short.
         self._halt = threading.Lock()
         self._halt.acquire()
-        self._ended: Callable[[], None] | None = None
+        self._ended: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name='loop-monitor-watchdog', daemon=True)
 
     def start(self) -> None:
@@ -72,7 +80,7 @@ class Watchdog:
         self._thread.start()
         self._account.threads = ThreadClocks((self._loop_ident, self._thread.ident or 0))
 
-    def halt(self, ended: Callable[[], None] | None = None) -> None:
+    def halt(self, ended: Callable[[], object] | None = None) -> None:
         """Tell it to end.
 
         Args:
@@ -103,23 +111,28 @@ class Watchdog:
 
     def _watch(self) -> None:
         account, now, sleep = self._account, time.perf_counter_ns, self._slept
-        threshold_ns = account.level.threshold_ns
+        alert_ns = account.level.alert_ns
         while True:
-            due_ns = account.next_ns + threshold_ns
+            due_ns = account.next_ns + alert_ns
             now_ns = now()
             if now_ns < due_ns:
                 if sleep(now_ns, due_ns, count=True):
                     return
                 now_ns = now()
-                if now_ns >= account.next_ns + threshold_ns:
+                if now_ns >= account.next_ns + alert_ns:
                     # Late: the clocks of the other threads must not be read before it is looked at.
                     continue
-                self._next_evidence_ns = 0
                 if account.threads is not None:
                     account.threads.refresh(now_ns)
                 if account.late:
+                    self._next_evidence_ns = 0
                     self._settle()
-                self.cpu_ns = time.thread_time_ns()
+                elif account.samples:
+                    # The tick came before it was late.
+                    account.samples.clear()
+                if now_ns >= self._next_cpu_ns:
+                    self.cpu_ns = time.thread_time_ns()
+                    self._next_cpu_ns = now_ns + _CPU_NS
                 continue
             if not self._loop.is_running():
                 account.stood_still = True
@@ -147,25 +160,36 @@ class Watchdog:
         """Take a sample of a loop that is late."""
         account = self._account
         at_ns = time.perf_counter_ns()
+        # Before the stack, which proves it: the loop may run on between the two.
+        task = self._task()
         frames = sys._current_frames()
         stack = loop_stack(frames.get(self._loop_ident), account.runner, self._waiting)
         busy_since = account.idle.busy_since() if account.idle is not None else None
-        task = coroutine = None
-        if stack is not None:
-            task, coroutine = self._task()
+        name, coroutine = _names(task, stack)
         others: tuple[OtherThread, ...] = ()
         if account.threads is not None and at_ns >= self._next_evidence_ns:
             others = account.threads.evidence(frames)
             self._next_evidence_ns = at_ns + _EVIDENCE_NS
-        account.samples.append(Sample(at_ns, busy_since, stack, task, coroutine, others))
+        account.samples.append(Sample(at_ns, busy_since, stack, name, coroutine, others))
 
-    def _task(self) -> tuple[str | None, str | None]:
+    def _task(self) -> asyncio.Task[object] | None:
         try:
-            task = asyncio.current_task(self._loop)
-            if task is None:
-                return None, None
-            coroutine = task.get_coro()
-            return task.get_name(), getattr(coroutine, '__qualname__', None)
+            return asyncio.current_task(self._loop)
         except Exception:
-            # Asked from another thread: newer interpreters may refuse, other tasks may not answer.
+            # Asked from another thread: newer interpreters may refuse.
+            return None
+
+
+def _names(task: asyncio.Task[object] | None, stack: RawStack | None) -> tuple[str | None, str | None]:
+    """Return the names of a task and its coroutine, if it is this task whose stack was seen."""
+    if task is None or stack is None:
+        return None, None
+    try:
+        coroutine = task.get_coro()
+        code = getattr(coroutine, 'cr_code', None)
+        if code is not None and code not in stack.codes and len(stack.codes) < MAX_FRAMES:
             return None, None
+        return task.get_name(), getattr(coroutine, '__qualname__', None)
+    except Exception:
+        # Tasks of other makes may not answer.
+        return None, None

@@ -59,16 +59,17 @@ _sizes: dict[tuple[str, float], int] = {}
 
 
 def _seconds(call: Callable[..., object], *arguments: object) -> float:
-    begin = time.perf_counter()
+    # CPU time: on a machine that is busy the size would come out too small.
+    begin = time.thread_time()
     call(*arguments)
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 def _json_text(length_s: float) -> str:
     """Return a text that takes so long to parse on this machine, or somewhat longer."""
     key = ('json', length_s)
     if key not in _sizes:
-        count = 20_000
+        count = 100_000
         while True:
             text = _text(count)
             if min(_seconds(json.loads, text) for _ in range(3)) > length_s:
@@ -92,7 +93,7 @@ def _regex_size(length_s: float) -> int:
     """Return how many letters keep the regex engine, and with it the GIL, busy for so long."""
     key = ('regex', length_s)
     if key not in _sizes:
-        size = 14
+        size = 18
         while True:
             if _seconds(re.match, r'(a*)*b', 'a' * size) > length_s:
                 break
@@ -141,7 +142,7 @@ def names(stall: StallEvent) -> list[str]:
 
 
 @contextmanager
-def hog(hold: Callable[[], None], pause_s: float) -> Iterator[threading.Thread]:
+def hog(hold: Callable[[], object], pause_s: float) -> Iterator[threading.Thread]:
     """Let another thread hold the GIL now and then."""
     stop = threading.Event()
 

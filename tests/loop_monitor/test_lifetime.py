@@ -50,7 +50,7 @@ def test_plain_start_and_stop(make: type, away: bool, may_block: None) -> None:
     found: list[LoopMonitor] = []
 
     def run() -> None:
-        for _ in range(20):
+        for _ in range(8):
             loop = make()
             monitor = LoopMonitor('fine', exact=True)
             loop.call_soon(monitor.start)
@@ -70,17 +70,17 @@ def test_plain_start_and_stop(make: type, away: bool, may_block: None) -> None:
         thread.join()
     else:
         run()
-    assert len(found) == 20
+    assert len(found) == 8
     reports = [monitor.report() for monitor in found]
     seen = [stall for report in reports for stall in report.stalls if stall.duration_s > 0.02]
-    assert len(seen) >= 20
-    assert [stall.cause for stall in seen].count('callback') >= 18
+    assert len(seen) >= 8
+    assert [stall.cause for stall in seen].count('callback') >= 7
     assert all(report.utilization is not None for report in reports)
 
 
 @pytest.mark.parametrize('make', LOOPS)
 def test_a_callback_without_a_frame(make: type, may_block: None) -> None:
-    """asyncio's handle is a frame and shows that something was called; uvloop has none: unattributed."""
+    """asyncio's handle is a frame that shows that something was called; uvloop has none."""
     loop = make()
     monitor = LoopMonitor()
     loop.call_soon(monitor.start)
@@ -109,6 +109,8 @@ def test_stop_after_the_loop(make: type, may_block: None) -> None:
         time.sleep(0.1)
         if closed:
             loop.close()
+            assert monitor.snapshot().wakeups >= 3
+            monitor.idle_ns()
         monitor.stop()
         loop.close()
         assert [stall for stall in monitor.report().stalls if stall.duration_s > 0.05] == []
