@@ -36,9 +36,9 @@ class Joined:
 
 
 def culprit(stall: StallEvent) -> str:
-    """Return who held the loop, as far as that is known: `file:line function`, or the cause."""
+    """Return where the loop was held, `file:line function`; empty if that wasn't seen."""
     if not stall.stacks or not stall.stacks[0].frames:
-        return stall.cause
+        return ''
     return str(stall.stacks[0].frames[-1])
 
 
@@ -67,7 +67,8 @@ def columns(report: LoopReport) -> dict[str, Any]:
         found[f'gc_{generation}_max_s'] = pauses.max_s
     if report.stalls:
         longest = max(report.stalls, key=lambda stall: stall.duration_s)
-        found['loop_culprit'] = f'{longest.cause}: {culprit(longest)}'
+        place = culprit(longest)
+        found['loop_culprit'] = f'{longest.cause}: {place}' if place else longest.cause
     return found
 
 

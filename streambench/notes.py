@@ -100,7 +100,7 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
     answers = [row for row in rows if row.loop_answer]
     if answers:
         # The worst tail is the one that people ask about.
-        slowest = max(answers, key=lambda row: row.sojourn_p99_s or 0.0)
+        slowest = max(answers, key=_tail_s)
         notes.append(f'slow items, run {slowest.run + 1}: {slowest.loop_answer}')
     places = {name: [row for row in rows if row.generator == name] for name in ('loop', 'worker')}
     here, there = (median(found, 'sojourn_p50_s') for found in places.values())
@@ -110,6 +110,10 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
             'on the loop, against one on a worker'
         )
     return notes
+
+
+def _tail_s(row: RunRow) -> float:
+    return median([row], 'sojourn_p99_s') or 0.0
 
 
 def _clocks(rows: Sequence[RunRow]) -> list[str]:
