@@ -20,7 +20,8 @@ MS = 1_000_000
 
 def row(**changes: Any) -> RunRow:
     """Return a run's row."""
-    return RunRow(**({'sent': 100, 'method': 'default', 'generator': 'loop'} | changes))
+    values: dict[str, Any] = {'sent': 100, 'method': 'default', 'generator': 'loop'}
+    return RunRow(**(values | changes))
 
 
 @pytest.mark.parametrize(
