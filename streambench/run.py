@@ -185,6 +185,7 @@ class Run:
 
         Raises:
             StallError: If nothing has moved for the stall timeout.
+            ExecutorError: If the executor has given up.
         """
         assert self._dispatcher is not None
         assert self._production is not None
@@ -198,6 +199,7 @@ class Run:
         # milliseconds should not take a poll's time, so the poll starts fine.
         pause_s = 0.001
         while not (self._production.finished and ledger.done):
+            self._session.executor.check()
             state = (ledger.sent, ledger.received, dispatcher.submitted, ledger.ended)
             if state != seen:
                 seen, moved_ns = state, now_ns()
@@ -276,7 +278,12 @@ class Run:
         )
         blank = RunRow()
         known = {name: getattr(blank, name) for name in column_names(RunRow)} | row
-        grade, reasons = judge(known, asked_workers=config.slots, limited=self._spec.limited)
+        grade, reasons = judge(
+            known,
+            asked_workers=config.slots,
+            limited=self._spec.limited,
+            remarks=session.executor.remarks(),
+        )
         result = RunRow(**(row | {'verdict': grade, 'reasons': '; '.join(reasons)}))
         await session.recorder.run(result)
         self._log.info('run.finished', ended=result.ended, verdict=grade, makespan_s=result.makespan_s)

@@ -5,7 +5,7 @@ Every bound stands here with its default; README's table is derived from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -52,16 +52,19 @@ def bounds_table() -> list[tuple[str, float, str]]:
     ]
 
 
-def judge(row: Mapping[str, Any], *, asked_workers: int, limited: bool) -> tuple[str, list[str]]:
+def judge(
+    row: Mapping[str, Any], *, asked_workers: int, limited: bool, remarks: Sequence[str] = ()
+) -> tuple[str, list[str]]:
     """Return the grade of a run and the reasons for it, the gravest first.
 
     Args:
         row: Columns of results.csv.
         asked_workers: Workers that should have been proven by the warm-up.
         limited: Whether fewer workers than the executor has were stood for by a limit.
+        remarks: What the executor says of these figures.
     """
     invalid: list[str] = []
-    caution: list[str] = []
+    caution = list(remarks)
     integrity = ', '.join(
         f'{row[name]} {name}' for name in ('lost', 'duplicated', 'corrupt') if row[name]
     )
