@@ -285,8 +285,11 @@ class GlobusComputeExecutor(Executor):
         watcher = sdk_module._RESULT_WATCHERS.get(group)
         if watcher is not None:
             # The SDK leaves it to the end of the process, and waits there for open futures.
+            connection = watcher._connection
             watcher.shutdown(wait=False, cancel_futures=True)
             watcher.join(JOIN_S)
+            if connection is not None and not watcher.is_alive():
+                connection.ioloop.close()
         if Sdk._default_task_group_id == group:
             Sdk._default_task_group_id = None
         logging.getLogger('globus_compute_sdk.sdk.executor').removeFilter(self._delays)
