@@ -32,7 +32,6 @@ from streambench.log import logger
 
 if TYPE_CHECKING:
     from globus_compute_sdk import Client
-    from globus_compute_sdk import Executor as Sdk
 
 # SDK and endpoint each look every 0.5 s for what has come; neither can be told otherwise.
 POLL_S = 0.5
@@ -78,7 +77,7 @@ class GlobusComputeExecutor(Executor):
     def __init__(
         self,
         client: Client,
-        build: Callable[[Client, Any], Sdk],
+        build: Callable[[Client, Any], Any],
         *,
         endpoint: str,
         slots: int,
@@ -100,7 +99,8 @@ class GlobusComputeExecutor(Executor):
         self._failure = ''
         self._delays = Delays()
         self._log = logger().bind(executor='globus', endpoint=endpoint)
-        self._sdk: Sdk = build(client, None)
+        # Any: the SDK's own has no types for what ends it.
+        self._sdk: Any = build(client, None)
         self._dead = False
         try:
             self._function = self._sdk.register_function(on_endpoint)
@@ -278,11 +278,16 @@ class GlobusComputeExecutor(Executor):
 
         self._closed.set()
         self._watch.join()
+        with self._lock:
+            under_way = list(self._pending)
+            self._pending.clear()
+        for pending in under_way:
+            pending.future.cancel()
         self._sdk.shutdown(wait=False, cancel_futures=True)
         # It makes a watcher for what it has just sent, so it must end first.
         self._sdk._task_submitter.join(JOIN_S)
         group = self._sdk.task_group_id
-        watcher = sdk_module._RESULT_WATCHERS.get(group)
+        watcher: Any = sdk_module._RESULT_WATCHERS.get(group)
         if watcher is not None:
             # The SDK leaves it to the end of the process, and waits there for open futures.
             connection = watcher._connection
@@ -293,11 +298,6 @@ class GlobusComputeExecutor(Executor):
         if Sdk._default_task_group_id == group:
             Sdk._default_task_group_id = None
         logging.getLogger('globus_compute_sdk.sdk.executor').removeFilter(self._delays)
-        with self._lock:
-            open_still = list(self._pending)
-            self._pending.clear()
-        for pending in open_still:
-            pending.future.cancel()
 
 
 class _Arrival:

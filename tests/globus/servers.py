@@ -241,7 +241,7 @@ class Site:
 
     def largest_request_bytes(self) -> int:
         """Return the length of the largest request so far."""
-        return max(length for _, _, length in self.ask('requests'))
+        return max(int(length) for _, _, length in self.ask('requests'))
 
 
 class Endpoint:
