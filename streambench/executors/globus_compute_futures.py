@@ -250,12 +250,12 @@ class GlobusComputeExecutor(Executor):
         """Return what a reader of the figures since the last call must know."""
         found = [
             f'Globus Compute looks for results every {POLL_S:g} s, at the endpoint and again here, '
-            'which no setting changes: about half a second of return is its own'
+            'which no setting changes: half a second of return or more is its own'
         ]
         if len(self._workers) > self._slots:
             found.append(
-                f'more than the {self._slots} workers asked for ran tasks: give --max-workers the '
-                'number that the endpoint has'
+                f'more workers ran tasks than the {self._slots} asked for: give --max-workers as many '
+                'as the endpoint has'
             )
         if self._rebuilt:
             found.append(f"the SDK's executor was rebuilt {self._rebuilt} times: {self._failure}")

@@ -84,15 +84,16 @@ def too_large(size_bytes: int, *, tasks: int = 1) -> str:
         size_bytes: Length of a payload.
         tasks: How many of them it holds.
     """
-    whole_mb = tasks * encoded_bytes(size_bytes) / 1e6
+    whole_mb, most_mb = tasks * encoded_bytes(size_bytes) / 1e6, REQUEST_BYTES / 1e6
+    what = f'{size_bytes} bytes'
     remedy = 'take --stream-method proxy'
+    fitting = most_in_request(size_bytes)
     if tasks > 1:
-        fitting = most_in_request(size_bytes)
-        if fitting:
-            remedy += f', or --globus-batch-size {fitting} or less'
+        what = f'{tasks} tasks of {what}'
+        remedy += f', or --globus-batch-size {fitting} or less' if fitting else ''
     else:
         remedy += f', or payloads of at most {most_payload_bytes()} bytes'
     return (
-        f'{tasks} task{"s" if tasks > 1 else ""} of {size_bytes} bytes make a request of '
-        f'{whole_mb:.1f} MB, and Globus Compute takes {REQUEST_BYTES / 1e6:.1f} MB: {remedy}.'
+        f'{what} make a request of {whole_mb:.1f} MB, and Globus Compute takes '
+        f'{most_mb:.1f} MB: {remedy}.'
     )

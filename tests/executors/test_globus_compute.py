@@ -47,7 +47,7 @@ def test_the_endpoint_is_required_and_a_uuid() -> None:
 def test_a_payload_above_the_limit_is_refused_with_the_remedy() -> None:
     """Method proxy carries it, and so does a smaller one."""
     assert refused(globus_compute_endpoint=ENDPOINT, data_size_bytes='10MB') == (
-        '--data-size-bytes 10000000: 1 task of 10000000 bytes make a request of 13.7 MB, and Globus '
+        '--data-size-bytes 10000000: 10000000 bytes make a request of 13.7 MB, and Globus '
         f'Compute takes 10.5 MB: take --stream-method proxy, or payloads of at most '
         f'{most_payload_bytes()} bytes.'
     )

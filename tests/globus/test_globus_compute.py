@@ -131,6 +131,16 @@ async def test_both_methods_and_both_generators(
 
 
 @one_loop
+async def test_more_workers_than_asked_for_are_seen(pool: str) -> None:
+    """The endpoint decides how many there are; figures for fewer are doubtful, and say so."""
+    config = point(pool, workers=2, load=2.0, task_sleep=0.2)
+    async with asyncio.timeout(DEADLINE_S), open_session(config) as session:
+        row = (await session.run()).row
+    assert (row.completed_tasks, row.verdict) == (12, 'caution')
+    assert 'more workers ran tasks than the 1 asked for' in row.reasons
+
+
+@pytest.mark.asyncio(loop_factories=['uvloop'])
 async def test_a_task_that_raises_says_what(pool: str, tmp_path: Path) -> None:
     """The error of the worker comes back in a line, and the next task is well."""
     async with plugin(pool).open(slots=2, directory=tmp_path, session='') as opened:
@@ -165,7 +175,7 @@ async def test_a_killed_endpoint_fails_its_items_at_their_deadline(
 ) -> None:
     """Futures that never complete end as failed rows, seconds after --globus-task-timeout."""
     watch = Watch()
-    config = point(own.id, task_count=40, task_sleep=0.1, globus_task_timeout=4)
+    config = point(own.id, task_count=40, task_sleep=0.1, globus_task_timeout=2)
     async with open_session(config, directory=tmp_path, report=watch) as session:
         row, took_s = await run_with(session, watch, own.kill)
         closing = time.monotonic()
@@ -173,10 +183,10 @@ async def test_a_killed_endpoint_fails_its_items_at_their_deadline(
     assert (row.ended, row.verdict) == ('complete', 'invalid')
     assert row.failed >= 20
     # Two seconds of work were with the endpoint, or were still to come.
-    assert took_s < 4 + 2 + 5
+    assert took_s < 2 + 2 + 5
     assert 'had no result at their deadline' in row.reasons
     errors = await asyncio.to_thread(errors_of, tmp_path)
-    assert all('no result 4 s after the task should have ended' in error for error in errors)
+    assert all('no result 2 s after the task should have ended' in error for error in errors)
 
 
 @one_loop
@@ -190,8 +200,8 @@ async def test_a_failed_request_costs_its_tasks_and_no_more(
         row, took_s = await run_with(session, watch, lambda: site.ask('refuse', [400]))
         again = (await session.run()).row
     assert row.ended == 'complete'
-    assert 1 <= row.failed <= 20
-    assert row.completed_tasks == 40 - row.failed
+    assert row.failed >= 1
+    assert row.completed_tasks == 40 - row.failed >= 5
     assert "the SDK's executor was rebuilt 1 times" in row.reasons
     assert 'refused with 400' in row.reasons
     assert took_s < 15
