@@ -104,6 +104,8 @@ class GlobusComputeExecutor(Executor):
         self._dead = False
         try:
             self._function = self._sdk.register_function(on_endpoint)
+        except ExecutorError:
+            raise
         except Exception as error:
             raise ExecutorError(f'Globus Compute did not take the function: {said(error)}') from error
         logging.getLogger('globus_compute_sdk.sdk.executor').addFilter(self._delays)
@@ -278,12 +280,14 @@ class GlobusComputeExecutor(Executor):
 
         self._closed.set()
         self._watch.join()
-        with self._lock:
-            under_way = list(self._pending)
-            self._pending.clear()
-        for pending in under_way:
-            pending.future.cancel()
-        self._sdk.shutdown(wait=False, cancel_futures=True)
+        with self._submitting:
+            # Nobody submits, or builds another one, from here on.
+            with self._lock:
+                under_way = list(self._pending)
+                self._pending.clear()
+            for pending in under_way:
+                pending.future.cancel()
+            self._sdk.shutdown(wait=False, cancel_futures=True)
         # It makes a watcher for what it has just sent, so it must end first.
         self._sdk._task_submitter.join(JOIN_S)
         group = self._sdk.task_group_id
