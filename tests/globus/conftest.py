@@ -68,7 +68,7 @@ def shared(site: Site) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture
 def pool(shared: Callable[[str], str]) -> str:
-    """Return the id of an endpoint with two workers in a pool of processes."""
+    """Return the id of an endpoint with two workers, threads of its process."""
     return shared(POOL)
 
 

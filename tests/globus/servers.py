@@ -44,9 +44,11 @@ vm_memory_high_watermark.absolute = 512MB
 max_message_size = 33554432
 """
 
+# The ProcessPoolEngine (4.19) forks while its threads connect: 2 of 26 such endpoints lost their first
+# task here with both workers alive; of 40 with threads none did.
 POOL = """\
 heartbeat_period: 5
-engine: {type: ProcessPoolEngine, max_workers: 2}
+engine: {type: ThreadPoolEngine, max_workers: 2}
 """
 HTEX = """\
 heartbeat_period: 5

@@ -298,6 +298,8 @@ class StandIn:
         """Do what a test asks of the stand-in itself."""
         if path == '/stand-in/endpoints':
             return self.direct_endpoint()
+        if path == '/stand-in/waiting':
+            return self._task_groups
         if path == '/stand-in/requests':
             return self.requests
         if path == '/stand-in/refuse':
