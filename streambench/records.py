@@ -175,6 +175,7 @@ class _RunColumns:
     duration_s: float | None = column('How long items were sent, where that was asked.', unit='s')
     redis_shared: bool = column('Whether broker and store are one Redis server.', default=False)
     # What happened.
+    remarks: str = column('What the executor says of these figures.', default='')
     ended: str = column('`complete`, `stalled`, `failed` or `interrupted`.', default='')
     reason: str = column('Why the run ended before its last item.', default='')
     sent: int = column('Items handed to the broker.', default=0)

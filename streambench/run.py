@@ -25,6 +25,7 @@ from streambench.ledger import Ledger
 from streambench.log import logger
 from streambench.loop_findings import seconds, stall_rows
 from streambench.pacer import Pacer
+from streambench.patience import until_ended
 from streambench.production import Keys, Production, Surroundings
 from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
 from streambench.run_row import run_row
@@ -32,7 +33,6 @@ from streambench.run_spec import RunSpec
 from streambench.strain import Strain, loop_name
 from streambench.verdict import COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED
 
-WATCH_S = 0.1
 SERIES_S = 1.0
 
 Report = Callable[[RunSpec, str, int, int], None]
@@ -199,48 +199,25 @@ class Run:
         assert self._dispatcher is not None
         self._dispatcher.completed(*ended)
 
-    def _asked(self) -> str:
-        """Return how many items were asked for, in words."""
-        config, ledger = self._config, self._measured
-        if self._spec.endless and config.duration is not None:
-            return f'those of {config.duration:g} s'
-        return f'{ledger.expected} items'
-
     async def _until_ended(self) -> None:
         """Return when the run is over.
 
         Raises:
             StallError: If nothing has moved for the stall timeout.
         """
-        assert self._dispatcher is not None
-        assert self._production is not None
-        config, ledger, dispatcher = self._config, self._measured, self._dispatcher
-        arrivals = self._traffic.arrivals if self._traffic else None
+        assert self._dispatcher is not None and self._production is not None
+        config, arrivals = self._config, self._traffic.arrivals if self._traffic else None
         gap_s = arrivals.longest_gap_ns / NS_PER_S if arrivals else 0.0
-        allowed_s = config.stall_timeout + gap_s
-        seen: tuple[int, ...] = ()
-        moved_ns = now_ns()
-        # The last item must not wait for a poll: its instants are stamped elsewhere, but a run of
-        # milliseconds should not take a poll's time, so the poll starts fine.
-        pause_s = 0.001
-        while not (self._production.finished and ledger.done):
-            state = (ledger.sent, ledger.received, dispatcher.submitted, ledger.ended)
-            if state != seen:
-                seen, moved_ns = state, now_ns()
-            quiet_s = (now_ns() - moved_ns) / NS_PER_S
-            limit_s = allowed_s + (config.task_sleep if dispatcher.in_flight else 0.0)
-            if quiet_s > limit_s:
-                raise StallError(
-                    f'nothing moved for {quiet_s:.1f} s: {ledger.sent} of {self._asked()} '
-                    f'sent, {ledger.received} received, {dispatcher.submitted} submitted, '
-                    f'{ledger.completed} completed; see --stall-timeout.',
-                    sent=ledger.sent,
-                    received=ledger.received,
-                    submitted=dispatcher.submitted,
-                    completed=ledger.completed,
-                )
-            await asyncio.sleep(pause_s)
-            pause_s = min(WATCH_S, 2 * pause_s)
+        endless = f'those of {config.duration:g} s' if self._spec.endless else ''
+        await until_ended(
+            self._production,
+            self._measured,
+            self._dispatcher,
+            check=self._session.executor.check,
+            allowed_s=config.stall_timeout + gap_s,
+            task_sleep=config.task_sleep,
+            asked=endless or f'{self._measured.expected} items',
+        )
 
     def _state(self) -> SeriesRow:
         """Return where the run stands."""
@@ -333,6 +310,7 @@ class Run:
                 'end_tasks_done_timestamp': self._epoch_s(last),
                 'workers_proven': self._proven or None,
                 'loop': loop_name(),
+                'remarks': '; '.join(session.executor.remarks()),
                 'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
                 'redis_shared': session.redis_shared,
                 'ended': self._ended or INTERRUPTED,

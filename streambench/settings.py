@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench import registry
-from streambench.arrivals import CONSTANT, FIXED, mean_choice_bytes
+from streambench.arrivals import CONSTANT, FIXED, mean_choice_bytes, parse_sizes
 from streambench.config import (
     CHOOSERS,
     DEFAULT,
@@ -243,6 +243,8 @@ def _refuse_impossible(config: Config) -> None:
             f'--executor {config.executor} runs no code that could resolve a proxy: give '
             '--stream-method default.'
         )
+    if config.stream_method == DEFAULT:
+        config.executor_plugin.refuse(carried_bytes=_largest_bytes(config))
     if config.generator != WORKER:
         return
     if not config.executor_plugin.runs_code:
@@ -265,6 +267,14 @@ def _refuse_impossible(config: Config) -> None:
             f'--generator worker with --stream {config.stream} can not reach this process from the '
             f'workers of --executor {config.executor}: take another broker, or --executor thread.'
         )
+
+
+def _largest_bytes(config: Config) -> int:
+    """Return the length of the largest payload, or their mean where they are drawn without bound."""
+    if config.trace is not None and config.trace.sizes_bytes is not None:
+        return max(config.trace.sizes_bytes)
+    _, _, weights = parse_sizes(config.data_size_dist)
+    return max(weights, default=config.data_size_bytes)
 
 
 def plan_values(config: Config) -> dict[str, Any]:

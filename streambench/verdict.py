@@ -30,7 +30,7 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
         bounds: Where a grade begins.
     """
     invalid: list[str] = []
-    caution: list[str] = []
+    caution = [row['remarks']] if row['remarks'] else []
     integrity = ', '.join(
         f'{row[name]} {name}' for name in ('lost', 'duplicated', 'corrupt') if row[name]
     )

@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
     {'plan', 'summary', 'environment', 'ledger', 'catalogue'},
     {'recorder', 'arm', 'generator', 'dispatcher', 'run_row', 'strain'},
     {'production', 'comparability'},
+    {'patience'},
     {'run', 'comparison'},
     {'session'},
     {'wording'},

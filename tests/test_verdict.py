@@ -80,6 +80,12 @@ def test_judgement(changes: dict[str, Any], grade: str, word: str, code: int) ->
     assert first_exit_code(exit_codes(found)) == code
 
 
+def test_what_an_executor_remarks_is_a_caution() -> None:
+    """It stands among the reasons, and makes nothing invalid."""
+    remarks = 'results are looked for every 0.5 s'
+    assert judge(row(remarks=remarks)) == (CAUTION, [remarks])
+
+
 def test_a_limit_stands_for_fewer_workers() -> None:
     """A run held to fewer workers by a limit isn't blamed for the others."""
     assert judge(row(compute_workers=5, slots=3))[0] == VALID

@@ -7,6 +7,7 @@ bridge is the only caller.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 
+def _in_order() -> None:
+    return
+
+
+def _nothing_to_remark() -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenExecutor:
     """An executor that runs.
@@ -25,10 +34,14 @@ class OpenExecutor:
     Attributes:
         executor: Takes the tasks.
         slots: Workers that it was asked for.
+        check: Raises ExecutorError if no task will end well any more; called during a run.
+        remarks: Returns what a reader of the figures must know; called at the end of each run.
     """
 
     executor: Executor
     slots: int
+    check: Callable[[], None] = _in_order
+    remarks: Callable[[], Sequence[str]] = _nothing_to_remark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +68,14 @@ class ExecutorPlugin(Plugin):
     @abstractmethod
     def ahead(self, workers: int) -> int:
         """Return how many tasks beyond the running ones keep the executor's pipe full."""
+
+    def refuse(self, *, carried_bytes: int) -> None:
+        """Raise ConfigError if tasks that carry such payloads can't be sent.
+
+        Args:
+            carried_bytes: Length of the largest payload, method `default`.
+        """
+        return
 
     @abstractmethod
     def open(

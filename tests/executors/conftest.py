@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     'parsl-htex-local': {'executor': 'parsl', 'parsl_executor': 'htex-local'},
 }
 # Executors that need a service or a cluster, or that run no code, have tests of their own.
-MISSING = set(registry.names('executor', others=False)) - {'globus-compute', 'simulated'}
+MISSING = set(registry.names('executor', others=False)) - {'globus', 'simulated'}
 MISSING -= {values['executor'] for values in CASES.values()}
 
 
