@@ -26,7 +26,7 @@ from tests.loop_monitor.blocks import (
     small_callback,
 )
 
-pytestmark = pytest.mark.usefixtures('may_block')
+pytestmark = pytest.mark.usefixtures('may_block', 'without_debug')
 
 Block = Callable[[float], None]
 
