@@ -163,7 +163,8 @@ class Run:
                 watch.cancel()
 
     def _keyed(self, item: ItemRow, key: tuple[object, ...]) -> None:
-        self._keys[item.phase, item.sequence] = key
+        # A generator here knows its own keys better than a message that may have been damaged.
+        self._keys.setdefault((item.phase, item.sequence), key)
 
     def _finished(self, item: ItemRow) -> None:
         """Take an item's final row: record it and let its payload go."""
