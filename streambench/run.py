@@ -82,6 +82,8 @@ class Run:
         self._subscriber: Subscriber | None = None
         self._proven = 0
         self._traffic: Traffic | None = None
+        # Runs don't overlap, so none of this run's rows is in a part that was sealed before it.
+        self._earlier_parts = len(session.recorder.item_parts)
 
     async def measure(self) -> None:
         """Make the run; what ends it early is kept in `error` for the row.
@@ -265,7 +267,7 @@ class Run:
         row = self._row(reason)
         row |= await asyncio.to_thread(
             figures,
-            session.recorder.item_parts,
+            session.recorder.item_parts[self._earlier_parts :],
             run=self._spec.run,
             count=config.task_count,
             arrivals=self._traffic.arrivals,
