@@ -106,6 +106,10 @@ class Dispatcher:
                 self.foreign += 1
                 continue
             ledger = self._ledgers[WARMUP if message.warmup else 'measure']
+            if message.sequence >= ledger.expected:
+                # Its header is damaged: nobody sent such an item.
+                self.foreign += 1
+                continue
             item = ledger.received_item(message, receive_ns)
             if item is None:
                 continue
@@ -149,9 +153,14 @@ class Dispatcher:
         while self._queue and self.in_flight < self.max_in_flight:
             item, message = self._queue.popleft()
             self.held_bytes -= len(message.frame)
+            try:
+                task = self._task(item, message)
+            except (ValueError, TypeError):
+                self._ledgers[item.phase].unreadable(item, 'no key can be read from it', now_ns())
+                continue
             self.in_flight += 1
             self.submitted += 1
-            self._bridge.submit(item, self._task(item, message))
+            self._bridge.submit(item, task)
         self._filled = self.in_flight >= self.max_in_flight
         if self._room is not None and not self._room.done():
             self._room.set_result(None)

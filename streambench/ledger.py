@@ -237,6 +237,12 @@ class Ledger:
         if item.ack_ns is not None or self._remote:
             self._leave(item)
 
+    def unreadable(self, item: ItemRow, fault: str, at_ns: int) -> None:
+        """End an item whose message arrived damaged so that no task can be made of it."""
+        item.fault = fault
+        self.corrupt += 1
+        self.task_ended(item, None, BrokerError(f'its message arrived damaged: {fault}'), at_ns)
+
     def _lose(self, item: ItemRow) -> None:
         item.status = LOST
         self.lost += 1

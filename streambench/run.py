@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from streambench.arrivals import Traffic
@@ -86,6 +87,8 @@ class Run:
         self._proven = 0
         self._traffic: Traffic | None = None
         self._strain = Strain(level=config.loop_profile, exact=config.loop_exact)
+        # Runs don't overlap, so none of this run's rows is in a part that was sealed before it.
+        self._earlier_parts = len(session.recorder.item_parts)
 
     async def measure(self) -> None:
         """Make the run; what ends it early is kept in `error` for the row.
@@ -178,7 +181,8 @@ class Run:
                 watch.cancel()
 
     def _keyed(self, item: ItemRow, key: tuple[object, ...]) -> None:
-        self._keys[item.phase, item.sequence] = key
+        # A generator here knows its own keys better than a message that may have been damaged.
+        self._keys.setdefault((item.phase, item.sequence), key)
 
     def _finished(self, item: ItemRow) -> None:
         """Take an item's final row: record it and let its payload go."""
@@ -273,12 +277,15 @@ class Run:
         asked = self._spec.columns()
         if config.duration is not None:
             asked['task_count'] = ledger.sent if self._spec.endless else ledger.expected
+        parts: list[Path] | None = session.recorder.item_parts[self._earlier_parts :]
+        if config.record != RECORD_ALL:
+            parts = None
         found = self._strain.report
         row, joined = await asyncio.to_thread(
             run_row,
             asked=asked,
             live=self._live(reason),
-            parts=session.recorder.item_parts if config.record == RECORD_ALL else None,
+            parts=parts,
             books=ledger.books,
             bounds=config.bounds,
             report=found,
