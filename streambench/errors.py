@@ -61,6 +61,12 @@ class RunError(StreamBenchError):
     """A run ended before all of its items completed."""
 
 
+class AbortError(RunError):
+    """A threshold with `abort:` failed while its run was under way."""
+
+    exit_code = EXIT_THRESHOLD
+
+
 class StallError(RunError):
     """Nothing moved for the stall timeout.
 
@@ -79,6 +85,14 @@ class StallError(RunError):
         self.received = received
         self.submitted = submitted
         self.completed = completed
+
+
+def first_error(error: Exception) -> StreamBenchError | None:
+    """Return the first of our errors in a group, or None if it holds another kind."""
+    if isinstance(error, ExceptionGroup):
+        found = [first_error(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, StreamBenchError) else None
 
 
 def first_exit_code(codes: set[int]) -> int:

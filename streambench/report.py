@@ -9,7 +9,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from streambench.config import Config
+from streambench.config import RECORD_NONE, Config
+from streambench.outcome_table import outcome_lines
 from streambench.plan import Plan
 from streambench.records import RunRow
 from streambench.settings import plan_values
@@ -286,6 +287,8 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
             f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
             f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
         )
+    if any(row.record == RECORD_NONE for row in rows):
+        notes.append('--record none: no figures of items were kept, only counts and throughput')
     closed = [row for row in rows if row.closed_loop]
     if closed:
         permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
@@ -333,7 +336,7 @@ def screen(
     if rows:
         say(results_text(rows, plan))
         say('')
-        for line in _where(rows, plan):
+        for line in (*_where(rows, plan), *outcome_lines(rows, plan, _axes_of(plan))):
             say(line)
         for note in notes_text(rows):
             say(note)

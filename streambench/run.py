@@ -13,13 +13,14 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from streambench.abort import AbortWatch
 from streambench.arrivals import Traffic
 from streambench.bridge import Bridge
 from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S, now_ns
 from streambench.config import MOST_ITEMS, PROXY, RECORD_ALL, WORKER
 from streambench.dispatcher import Dispatcher
-from streambench.errors import ExecutorError, StallError, StreamBenchError
+from streambench.errors import ExecutorError, StallError, StreamBenchError, first_error
 from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.log import logger
@@ -28,8 +29,9 @@ from streambench.production import Keys, Production, Surroundings
 from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
 from streambench.run_row import run_row
 from streambench.run_spec import RunSpec
+from streambench.series import state
 from streambench.strain import Strain, loop_name
-from streambench.verdict import COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED
+from streambench.verdict import ABORTED, COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, ended_by
 
 WATCH_S = 0.1
 SERIES_S = 1.0
@@ -98,7 +100,7 @@ class Run:
             self._ended = INTERRUPTED
             raise
         except (StreamBenchError, ExceptionGroup) as error:
-            first = _first(error)
+            first = first_error(error)
             if first is None:
                 raise
             current = asyncio.current_task()
@@ -107,7 +109,7 @@ class Run:
                 self._ended = INTERRUPTED
                 raise asyncio.CancelledError from None
             self.error = first
-            self._ended = STALLED if isinstance(first, StallError) else ENDED_BY_FAILURE
+            self._ended = ended_by(first)
             self._log.info('run.ended_early', reason=str(first))
             if isinstance(first, ExecutorError):
                 raise first from None
@@ -172,10 +174,20 @@ class Run:
                 self._log.info('run.started', topic=self._topic, workers_proven=self._proven)
                 async with self._strain.watching(bridge):
                     generator = tasks.create_task(self._production.generate())
+                    abort = tasks.create_task(self._abort_watch().watch())
                     await self._until_ended()
-                generator.cancel()
-                reader.cancel()
-                watch.cancel()
+                for task in (generator, reader, watch, abort):
+                    task.cancel()
+
+    def _abort_watch(self) -> AbortWatch:
+        config, recorder = self._config, self._session.recorder
+        return AbortWatch(
+            config.thresholds,
+            run=self._spec.run,
+            live=lambda: self._live(''),
+            parts=(lambda: recorder.item_parts) if config.record == RECORD_ALL else None,
+            since_ns=lambda: self._measured.window_from_ns,
+        )
 
     def _keyed(self, item: ItemRow, key: tuple[object, ...]) -> None:
         self._keys[item.phase, item.sequence] = key
@@ -224,9 +236,9 @@ class Run:
         # milliseconds should not take a poll's time, so the poll starts fine.
         pause_s = 0.001
         while not (self._production.finished and ledger.done):
-            state = (ledger.sent, ledger.received, dispatcher.submitted, ledger.ended)
-            if state != seen:
-                seen, moved_ns = state, now_ns()
+            counts = (ledger.sent, ledger.received, dispatcher.submitted, ledger.ended)
+            if counts != seen:
+                seen, moved_ns = counts, now_ns()
             quiet_s = (now_ns() - moved_ns) / NS_PER_S
             limit_s = allowed_s + (config.task_sleep if dispatcher.in_flight else 0.0)
             if quiet_s > limit_s:
@@ -245,20 +257,11 @@ class Run:
     def _state(self) -> SeriesRow:
         """Return where the run stands."""
         assert self._dispatcher is not None
-        dispatcher, ledger, production = self._dispatcher, self._measured, self._production
-        return SeriesRow(
+        return state(
             run=self._spec.run,
-            at_ns=now_ns(),
-            sent=ledger.sent,
-            received=ledger.received,
-            submitted=dispatcher.submitted,
-            completed=ledger.completed,
-            backlog=ledger.backlog,
-            credits=production.credits_free if production else None,
-            queue_depth=dispatcher.queue_depth,
-            queue_bytes=dispatcher.held_bytes,
-            in_flight=dispatcher.in_flight,
-            backpressure_s=dispatcher.backpressure_s,
+            ledger=self._measured,
+            dispatcher=self._dispatcher,
+            free=self._production.credits_free if self._production else None,
         )
 
     async def _record_series(self) -> None:
@@ -280,7 +283,8 @@ class Run:
         config, session, ledger = self._config, self._session, self._measured
         reason = str(self.error) if self.error else ''
         for account in self._ledgers.values():
-            account.give_up(reason or f'the run was {self._ended or INTERRUPTED}')
+            ended = self._ended or INTERRUPTED
+            account.give_up(reason or f'the run was {ended}', aborted=ended == ABORTED)
         if self._store is not None:
             try:
                 await self._store.settle()
@@ -303,6 +307,7 @@ class Run:
             parts=session.recorder.item_parts if config.record == RECORD_ALL else None,
             books=ledger.books,
             bounds=config.bounds,
+            thresholds=config.thresholds,
         )
         await session.recorder.run(row)
         self._log.info('run.finished', ended=row.ended, verdict=row.verdict, makespan_s=row.makespan_s)
@@ -343,11 +348,3 @@ class Run:
                 publishing_ns=production.publishing_ns if production else None,
             )
         )
-
-
-def _first(error: Exception) -> StreamBenchError | None:
-    """Return the first of our errors in a group, or None if it holds another kind."""
-    if isinstance(error, ExceptionGroup):
-        found = [_first(inner) for inner in error.exceptions]
-        return None if None in found else found[0]
-    return error if isinstance(error, StreamBenchError) else None

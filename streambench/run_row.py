@@ -12,10 +12,12 @@ from typing import Any
 
 from streambench.bookkeeping import LiveIntegral
 from streambench.bounds import BOUNDS, Bounds
+from streambench.outcomes import outcomes, outcomes_text
 from streambench.records import RunRow, column_names
 from streambench.stations import demands, limiting
 from streambench.summary import figures
 from streambench.tally import Tally, tally
+from streambench.thresholds import Threshold
 from streambench.verdict import judge
 
 # Where the books don't balance and no share can say by how much.
@@ -70,6 +72,7 @@ def run_row(
     parts: Sequence[Path] | None,
     books: LiveIntegral,
     bounds: Bounds,
+    thresholds: Sequence[Threshold] = (),
 ) -> RunRow:
     """Return the row of a run; reads its items, which takes a while.
 
@@ -79,6 +82,7 @@ def run_row(
         parts: Sealed parts of items, or None if they weren't kept.
         books: Live integral of the items in the system.
         bounds: Where a caution or an invalid verdict begins.
+        thresholds: What the figures must meet.
     """
     row: dict[str, Any] = {}
     if parts is not None:
@@ -90,4 +94,6 @@ def run_row(
     known = {name: value for name, value in live.items() if name in BLANK}
     if parts is not None:
         known.pop('makespan_s', None)
-    return RunRow(**judged(dict(asked) | row | known, bounds=bounds))
+    full = judged(dict(asked) | row | known, bounds=bounds)
+    full['thresholds'] = outcomes_text(outcomes(thresholds, full))
+    return RunRow(**full)
