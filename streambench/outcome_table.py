@@ -1,4 +1,4 @@
-"""What became of the thresholds of a plan, on the screen: a line where it was the same, else one per point."""
+"""What became of a plan's thresholds, on the screen: equal outcomes in one line, others by point."""
 
 from __future__ import annotations
 
@@ -75,12 +75,8 @@ def _figures(held: Sequence[Outcome]) -> str:
         (outcome for outcome in held if outcome.value is not None),
         key=lambda outcome: outcome.value or 0,
     )
-    parts = []
-    if known and known[0].value == known[-1].value:
-        # Several runs have the same figure only where it is a count, which has no interval.
-        parts.append(known[0].figure(DIGITS))
-    elif known:
-        parts.append(f'{known[0].bare(DIGITS)} to {known[-1].bare(DIGITS)}')
+    ends = dict.fromkeys(outcome.bare(DIGITS) for outcome in (known[0], known[-1])) if known else ()
+    parts = [known[0].figure(DIGITS) if len(known) == 1 else ' to '.join(ends)] if known else []
     return ' · '.join([*parts, *dict.fromkeys(outcome.reason for outcome in held if outcome.reason)])
 
 
@@ -90,7 +86,8 @@ def _names(rows: Sequence[RunRow], axes: Mapping[int, tuple[str, ...]]) -> dict[
     varying = [
         name
         for name in next(iter(described.values()), {})
-        if len({parts[name] for parts in described.values()}) > 1
+        # Without a proxy there is no store; that says nothing more than the method does.
+        if len({parts[name] for parts in described.values()} - {''}) > 1
     ]
     return {
         point: ' '.join(filter(None, (parts[name] for name in varying))) or _all(len(rows))

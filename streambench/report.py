@@ -138,7 +138,7 @@ def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:
         return f'grows {growth * 1e3:.2g} ms per item', '–'
     median, tail = _median(rows, 'sojourn_p50_s'), _median(rows, 'sojourn_p95_s')
     if median is None:
-        return 'too few items', '–'
+        return 'not kept' if rows[0].record == RECORD_NONE else 'too few items', '–'
     low, high = _median(rows, 'sojourn_p50_low_s'), _median(rows, 'sojourn_p50_high_s')
     n = min(row.sojourn_n for row in rows)
     text = f'{median * 1e3:.1f} ms ±{(high - low) / 2e-3:.1f}'
@@ -262,12 +262,10 @@ def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
 def verdict_text(rows: Sequence[RunRow]) -> str:
     """Return the verdict on all runs in a line, and the reasons against it."""
     if all(row.verdict == VALID for row in rows):
-        late = max((row.publish_delay_p50_s or 0.0 for row in rows), default=0.0)
+        lateness = [row.publish_delay_p50_s for row in rows if row.publish_delay_p50_s is not None]
+        late = f'generator ≤ {max(lateness) * 1e3:.2g} ms late (median) · ' if lateness else ''
         proven = min((row.workers_proven or 0 for row in rows), default=0)
-        return (
-            f'valid · every item seen once · generator ≤ {late * 1e3:.2g} ms late (median) · '
-            f'all {proven} workers proven'
-        )
+        return f'valid · every item seen once · {late}all {proven} workers proven'
     grade = INVALID if any(row.verdict == INVALID for row in rows) else CAUTION
     reasons: dict[str, list[int]] = {}
     for row in rows:

@@ -126,7 +126,7 @@ class Run:
                 arrivals = traffic.arrivals
                 self._measured.expected = arrivals.count if arrivals else config.task_count
             loop_time = self._strain.loop_time
-            woken = loop_time.sample if loop_time else None
+            woken = loop_time.sample if loop_time and config.record == RECORD_ALL else None
             payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
                 session.broker.open_subscriber(self._topic)

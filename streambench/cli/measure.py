@@ -122,11 +122,12 @@ def measure(plan: Plan) -> int:
     errors: list[Exception] = []
     heads: list[str] = []
     recorder: Recorder | None = None
+    through = True
     with _terminated_like_interrupted():
         try:
             recorder = _recorder(plan)
             _describe(plan, recorder)
-            _make(plan, recorder, errors, heads)
+            through = _make(plan, recorder, errors, heads)
         except (asyncio.CancelledError, KeyboardInterrupt):
             codes.add(EXIT_INTERRUPTED)
         except StreamBenchError as failure:
@@ -170,6 +171,8 @@ def measure(plan: Plan) -> int:
     elif codes and recorder is not None:
         worst = next(row for row in rows if row.verdict == INVALID)
         complain(f'run {worst.run + 1} is invalid: {worst.reasons}; look into {recorder.directory}.')
+    if not through and len(rows) < len(plan.runs):
+        complain(f'a threshold with abort: ended the plan after {len(rows)} of {len(plan.runs)} runs.')
     if recorder is not None and not measured and not _worth_keeping(recorder, errors):
         # It was made for these runs, so everything in it is theirs.
         shutil.rmtree(recorder.directory, ignore_errors=True)
@@ -184,14 +187,15 @@ def _worth_keeping(recorder: Recorder, errors: Sequence[Exception]) -> bool:
     return any(isinstance(error, ExecutorError) and place in str(error) for error in errors)
 
 
-def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> None:
-    """Make all runs, those of each kind of loop in a loop of that kind."""
+def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> bool:
+    """Make all runs, each in a loop of its kind; return False if a threshold ended the plan."""
     line = ProgressLine(sys.stderr, runs=len(plan.runs))
     line.say(runs_text(plan))
     for name, sessions in itertools.groupby(plan.sessions(), lambda runs: runs[0].config.loop):
         with asyncio.Runner(loop_factory=_loop_factory(name)) as runner:
             if not runner.run(_run(plan, list(sessions), recorder, errors, heads, line)):
-                break
+                return False
+    return True
 
 
 @contextmanager
