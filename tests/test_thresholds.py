@@ -234,7 +234,9 @@ def test_lines_are_few() -> None:
             )
             for run in range(2 * points)
         ]
-        return [' '.join(line.split()) for line in outcome_lines(rows, plan, {})]
+        text, empty = outcome_lines(rows, plan, {})
+        assert empty == ''
+        return [' '.join(line.split()) for line in text.splitlines()]
 
     assert lines(2) == [
         'threshold outcome where value',
@@ -242,9 +244,8 @@ def test_lines_are_few() -> None:
         'pass 3 of 4 runs 0',
         'throughput > 5 fail 1 kB, 1 of 2 runs 4',
         # 5 is not above 5.
-        '2 kB, 1 of 2 runs 5',
+        'fail 2 kB, 1 of 2 runs 5',
         'pass 1 kB, 1 of 2 runs 6',
-        '2 kB, 1 of 2 runs 7',
-        '',
+        'pass 2 kB, 1 of 2 runs 7',
     ]
-    assert lines(POINTS)[-2] == f'pass {2 * POINTS - 2} of {2 * POINTS} runs 6 to {2 * POINTS + 3}'
+    assert lines(POINTS)[-1] == f'pass {2 * POINTS - 2} of {2 * POINTS} runs 6 to {2 * POINTS + 3}'
