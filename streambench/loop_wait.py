@@ -9,6 +9,7 @@ own account of idle time, so it exists under uvloop only.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Protocol
@@ -18,9 +19,8 @@ from streambench.records import ItemRow
 
 # Nothing shorter is told apart: a reading per stamp would cost more than what it finds.
 APART_NS = 50_000
-KEPT = 100_000
-# An item that ends now began after as many readings, or the search takes a moment longer.
-RECENT = 1_000
+# Rows are completed up to a few seconds after their items have ended.
+KEPT = 200_000
 
 
 class IdleClock(Protocol):
@@ -52,8 +52,8 @@ class LoopTime:
 
     def __init__(self, clock: IdleClock) -> None:
         self._idle_ns = clock.idle_ns
-        self._at_ns: list[int] = []
-        self._idle: list[int] = []
+        # Appended to by the loop's thread, at last the idle time, and read by another.
+        self._readings = (array('q'), array('q'))
         self._last_ns = 0
 
     def sample(self, at_ns: int) -> None:
@@ -65,10 +65,11 @@ class LoopTime:
         if at_ns - self._last_ns < APART_NS:
             return
         self._last_ns = now = now_ns()
-        self._at_ns.append(now)
-        self._idle.append(self._idle_ns())
-        if len(self._at_ns) > KEPT:
-            del self._at_ns[: KEPT // 2], self._idle[: KEPT // 2]
+        at, idle = self._readings
+        at.append(now)
+        idle.append(self._idle_ns())
+        if len(at) > KEPT:
+            self._readings = at[KEPT // 2 :], idle[KEPT // 2 :]
 
     def busy_total_ns(self) -> int:
         """Return an ever-growing count of the time in which the loop was busy."""
@@ -77,6 +78,11 @@ class LoopTime:
     def busy_ns(self, begin_ns: int | None, end_ns: int | None) -> int:
         """Return for how long the loop was busy between two instants; 0 if one of them is missing."""
         return self._busy_ns(((begin_ns, end_ns),))
+
+    def charge(self, item: ItemRow) -> None:
+        """Set the loop wait of an item that has come back."""
+        if item.complete_ns is not None:
+            item.loop_wait_ns = self.wait_ns(item)
 
     def wait_ns(self, item: ItemRow) -> int:
         """Return an item's loop wait."""
@@ -92,19 +98,18 @@ class LoopTime:
         """Return for how long the loop was busy in all intervals together.
 
         Between two readings the loop finishes its work first and rests then, since it is the end of a
-        rest that makes the next stamp. It is done for every item, so nothing is called but a search,
-        and that begins near the end: what has just ended began not long ago.
+        rest that makes the next stamp. It is done for every item, so nothing is called but a search.
         """
-        at, idle = self._at_ns, self._idle
-        count = len(at)
-        low = count - RECENT if count > RECENT else 0
-        busy = 0
+        at, idle = self._readings
+        count = len(idle)
+        busy = low = 0
         for begin, end in intervals:
             if begin is None or end is None or end <= begin:
                 continue
+            # The intervals follow each other, unless another host's clock says something else.
             if low and at[low] > begin:
                 low = 0
-            first = bisect_right(at, begin, low) - 1
+            first = bisect_right(at, begin, low, count) - 1
             if first < 0:
                 # Before the first reading that is kept.
                 continue
@@ -118,7 +123,7 @@ class LoopTime:
             if late > 0:
                 rested += late
             if at[after] <= end:
-                after = bisect_right(at, end, after)
+                after = bisect_right(at, end, after, count)
             rested = idle[after - 1] - rested
             if after < count:
                 late = idle[after] - idle[after - 1] - at[after] + end

@@ -126,6 +126,7 @@ class Run:
                 arrivals = traffic.arrivals
                 self._measured.expected = arrivals.count if arrivals else config.task_count
             loop_time = self._strain.loop_time
+            session.recorder.complete_with(loop_time.charge if loop_time else None)
             woken = loop_time.sample if loop_time and config.record == RECORD_ALL else None
             payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
@@ -197,11 +198,8 @@ class Run:
         key = self._keys.pop((item.phase, item.sequence), None)
         if key is not None and self._store is not None:
             self._store.evict(key)
-        if self._config.record != RECORD_ALL:
-            return
-        if self._strain.loop_time is not None and item.complete_ns is not None:
-            item.loop_wait_ns = self._strain.loop_time.wait_ns(item)
-        self._session.recorder.item(item)
+        if self._config.record == RECORD_ALL:
+            self._session.recorder.item(item)
 
     def _item_ended(self) -> None:
         if self._production is not None:
