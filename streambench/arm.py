@@ -48,6 +48,7 @@ PARAMETERS = (
     'loop',
     'verify',
     'record',
+    'fresh_executor',
     'slots',
     'max_in_flight',
     'queue_size',

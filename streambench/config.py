@@ -7,16 +7,20 @@ origin become one is `configure`'s business, what varies is `plan`'s.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streambench.arrivals import CONSTANT, FIXED, arrival_kind, sizes_kind
 from streambench.bounds import Bounds, bounds_of
 from streambench.brokers.base import BrokerPlugin
 from streambench.connectors.base import ConnectorPlugin
 from streambench.executors.base import ExecutorPlugin
-from streambench.kinds import Kind, assignments, choice, count, number, seconds, size, switch, text
+from streambench.judging_kinds import bounds_kind, thresholds_kind
+from streambench.kinds import Kind, choice, count, number, seconds, size, switch, text
 from streambench.options import PLAN, RUN, option, options_of
 from streambench.trace import Trace
+
+if TYPE_CHECKING:
+    from streambench.thresholds import Threshold
 
 RATE_MAX = 'max'
 DEFAULT = 'default'
@@ -48,17 +52,6 @@ def _rate() -> Kind:
             ) from None
 
     return Kind(metavar='ITEMS/S', parse=parse)
-
-
-def _bounds() -> Kind:
-    pairs = assignments()
-
-    def parse(value: Any) -> tuple[tuple[str, str], ...]:
-        found: tuple[tuple[str, str], ...] = pairs.parse(value)
-        bounds_of(found)
-        return found
-
-    return Kind(metavar=pairs.metavar, parse=parse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,15 +212,30 @@ class Options:
     )
     bound: tuple[tuple[str, str], ...] = option(
         'Where a verdict changes, in place of a default; README lists the names.',
-        _bounds(),
+        bounds_kind(),
         default=(),
         group='run',
         scope=RUN,
+    )
+    threshold: tuple[str, ...] = option(
+        "What figures must meet, such as 'sojourn_p95 < 50ms' 'lost == 0': exit code 99 if one does "
+        'not. Any numeric column without its unit; abort: before it ends the plan as soon as it fails.',
+        thresholds_kind(),
+        default=(),
+        group='run',
+        scope=PLAN,
     )
     seed: int | None = option(
         'Seed of the plan; drawn and recorded if absent.', count(minimum=0), group='run', scope=PLAN
     )
     repeat: int = option('Repetitions of the whole plan.', count(), default=1, group='run', scope=PLAN)
+    fresh_executor: bool = option(
+        'Whether each repetition gets servers, store and executor of its own.',
+        switch(),
+        default=False,
+        group='run',
+        scope=PLAN,
+    )
     record: str = option(
         'What is kept of the items: their rows, or nothing, which leaves throughput and counts.',
         choice(RECORD_ALL, RECORD_NONE),
@@ -325,6 +333,13 @@ class Config(Options):
     def bounds(self) -> Bounds:
         """Where a verdict changes."""
         return bounds_of(self.bound)
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """What the figures of each run must meet."""
+        from streambench.thresholds import parse
+
+        return tuple(map(parse, self.threshold))
 
     @property
     def verify_full(self) -> bool:

@@ -61,6 +61,12 @@ class RunError(StreamBenchError):
     """A run ended before all of its items completed."""
 
 
+class AbortError(RunError):
+    """A threshold with `abort:` failed while its run was under way."""
+
+    exit_code = EXIT_THRESHOLD
+
+
 class StallError(RunError):
     """Nothing moved for the stall timeout.
 
@@ -81,17 +87,17 @@ class StallError(RunError):
         self.completed = completed
 
 
+def first_error(error: Exception) -> StreamBenchError | None:
+    """Return the first of our errors in a group, or None if it holds another kind."""
+    if isinstance(error, ExceptionGroup):
+        found = [first_error(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, StreamBenchError) else None
+
+
 def first_exit_code(codes: set[int]) -> int:
     """Return the exit code that comes first when several apply."""
     for code in EXIT_PRECEDENCE:
         if code in codes:
             return code
     return EXIT_RUN if codes else EXIT_OK
-
-
-def first_of_ours(error: Exception) -> StreamBenchError | None:
-    """Return the first of our errors in a group, or None if it holds another kind."""
-    if isinstance(error, ExceptionGroup):
-        found = [first_of_ours(inner) for inner in error.exceptions]
-        return None if None in found else found[0]
-    return error if isinstance(error, StreamBenchError) else None

@@ -44,11 +44,15 @@ class Kind:
         metavar: What stands for the value in help.
         parse: Turns a value into the option's type or raises ValueError with what it must be.
         choices: The words that are allowed, if they are few.
+        several: Whether a value is made of several words, which a flag takes together.
+        alone: The value of a flag that stands alone, if it may.
     """
 
     metavar: str
     parse: Callable[[Any], Any]
     choices: tuple[str, ...] = ()
+    several: bool = False
+    alone: str | None = None
 
 
 def _number(value: Any) -> int | float:
@@ -206,7 +210,7 @@ def switch() -> Kind:
             raise ValueError('must be true or false')
         return word in ('true', 'yes', 'on')
 
-    return Kind(metavar='{true,false}', parse=parse)
+    return Kind(metavar='{true,false}', parse=parse, alone='true')
 
 
 def assignments() -> Kind:
@@ -232,4 +236,4 @@ def assignments() -> Kind:
                 raise ValueError(f'must not hold {key}, which would be recorded: {PASSWORD_REMEDY}')
         return tuple(pairs)
 
-    return Kind(metavar='KEY=VALUE', parse=parse)
+    return Kind(metavar='KEY=VALUE', parse=parse, several=True)

@@ -1,7 +1,8 @@
 """The account of a run: every item from its publishing to its end, and what went wrong with it.
 
-Each item ends exactly once, as completed, failed, lost or publish_failed; then its row is final and
-leaves memory. Duplicates, reordering, corruption and foreign messages are counted on the way.
+Each item ends exactly once, as completed, failed, lost or publish_failed (or unfinished, in a run that
+is aborted); then its row is final and leaves memory. Duplicates, reordering, corruption and foreign
+messages are counted on the way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from streambench.arrivals import Traffic
 from streambench.bookkeeping import LiveIntegral
 from streambench.errors import BrokerError
 from streambench.message import Message
-from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, ItemRow
+from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, UNFINISHED, ItemRow
 
 Finished = Callable[[ItemRow], None]
 
@@ -59,6 +60,7 @@ class Ledger:
         self.completed_bytes = 0
         self.failed = 0
         self.lost = 0
+        self.unfinished = 0
         self.duplicated = 0
         self.reordered = 0
         self.corrupt = 0
@@ -84,8 +86,8 @@ class Ledger:
 
     @property
     def ended(self) -> int:
-        """Items that have come to one of the four ends."""
-        return self.completed + self.failed + self.lost + self.publish_failed
+        """Items that have come to an end."""
+        return self.completed + self.failed + self.lost + self.publish_failed + self.unfinished
 
     @property
     def done(self) -> bool:
@@ -99,6 +101,12 @@ class Ledger:
     def outstanding(self) -> int:
         """Items sent and not ended."""
         return len(self._open)
+
+    @property
+    def window_from_ns(self) -> int | None:
+        """Instant from which on items that are due count; None before the first."""
+        first = self.first_intended_ns
+        return None if first is None else first + self._warmup_ns
 
     @property
     def backlog(self) -> int:
@@ -301,10 +309,20 @@ class Ledger:
         """Return whether an item has not arrived so far."""
         return sequence >= self._next or sequence in self._missing
 
-    def give_up(self, reason: str) -> None:
-        """End every item that is still open, because the run ends now."""
+    def give_up(self, reason: str, *, aborted: bool = False) -> None:
+        """End every item that is still open, because the run ends now.
+
+        Args:
+            reason: Why it does.
+            aborted: Whether by our own will, so that nothing is wrong with what is under way.
+        """
         for item in list(self._open.values()):
             if item.status in (COMPLETED, FAILED, PUBLISH_FAILED):
+                self._leave(item)
+            elif aborted:
+                item.status = UNFINISHED
+                self.unfinished += 1
+                self._ended()
                 self._leave(item)
             elif item.receive_ns is None:
                 self._lose(item)
@@ -324,6 +342,7 @@ class Ledger:
             'completed_tasks': self.completed,
             'failed': self.failed,
             'lost': self.lost,
+            'unfinished': self.unfinished,
             'duplicated': self.duplicated,
             'reordered': self.reordered,
             'corrupt': self.corrupt,

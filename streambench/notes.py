@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from streambench.config import RECORD_NONE
 from streambench.records import RunRow
 from streambench.stages import CHAIN
 from streambench.wording import seconds_text
@@ -33,6 +34,8 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
             f'window: {inside} of {sent} items, those due {windows[0].warmup_s:g} s after the first '
             'or later'
         )
+    if any(row.record == RECORD_NONE for row in rows):
+        notes.append('--record none: no figures of items were kept, only counts and throughput')
     closed = [row for row in rows if row.closed_loop]
     if closed:
         permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))

@@ -101,7 +101,7 @@ class Option:
         """
         if isinstance(value, str) and any('\ud800' <= letter <= '\udfff' for letter in value):
             raise ConfigError(f'{self.flag}: {value!r} must be text in UTF-8.')
-        if isinstance(value, list | dict) and self.kind.metavar != 'KEY=VALUE':
+        if isinstance(value, list | dict) and not self.kind.several:
             raise ConfigError(
                 f'{self.flag}: {value!r} must be a single value; several of them go into [sweep].'
             )

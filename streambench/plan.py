@@ -49,10 +49,11 @@ class Plan:
 
     def sessions(self) -> list[list[RunSpec]]:
         """Return the runs grouped by what they need open."""
-        return [
-            list(group)
-            for _, group in itertools.groupby(self.runs, lambda run: session_key(run.config))
-        ]
+
+        def shared(run: RunSpec) -> tuple[Any, ...]:
+            return session_key(run.config), run.repeat if run.config.fresh_executor else 0
+
+        return [list(group) for _, group in itertools.groupby(self.runs, shared)]
 
     @property
     def expected_s(self) -> float | None:
@@ -86,6 +87,12 @@ def _seed(root: int, *parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())
 
 
+def _shuffled(entries: Iterable[Any], root: int, *parts: object) -> list[Any]:
+    found = list(entries)
+    random.Random(_seed(root, *parts)).shuffle(found)
+    return found
+
+
 def make_plan(
     values: Mapping[str, Any] | None = None, *, sweep: Mapping[str, Iterable[Any]] | None = None
 ) -> Plan:
@@ -115,14 +122,19 @@ def make_plan(
     for number in sorted(range(len(unique)), key=lambda number: unique[number].loop != unique[0].loop):
         sharing.setdefault(session_key(unique[number]), []).append(number)
     largest = {key: max(unique[number].slots for number in same) for key, same in sharing.items()}
+    blocks = list(itertools.product(sharing.values(), range(points[0].repeat)))
+    if points[0].fresh_executor and points[0].repeat > 1:
+        # Nothing stays open between repetitions, so each can hold all points.
+        blocks = [
+            (numbers, repeat)
+            for repeat in range(points[0].repeat)
+            for numbers in _shuffled(sharing.values(), seed, 'sessions', repeat)
+        ]
     ordered: list[tuple[int, int, Config]] = []
-    for numbers in sharing.values():
-        for repeat in range(points[0].repeat):
-            block = list(numbers)
-            if points[0].repeat > 1:
-                # Each repetition is a complete block in its own order, so drift can't favour a point.
-                random.Random(_seed(seed, 'order', repeat)).shuffle(block)
-            ordered += [(repeat, number, unique[number]) for number in block]
+    for numbers, repeat in blocks:
+        # Each repetition is a complete block in its own order, so drift can't favour a point.
+        block = _shuffled(numbers, seed, 'order', repeat) if points[0].repeat > 1 else numbers
+        ordered += [(repeat, number, unique[number]) for number in block]
     runs = tuple(
         RunSpec(
             run=run,

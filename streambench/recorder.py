@@ -13,7 +13,7 @@ import operator
 import os
 import time
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SEAL_S = 3.0
 SEAL_ROWS = 20_000
 HAND_OVER_ROWS = 2_000
+BATCH_ROWS = 500
 ITEMS = 'items'
 SERIES = 'series'
 LOOP = 'loop'
@@ -102,9 +103,9 @@ class _Parts:
         self._record = record
         self._names = column_names(record)
         self._texts = [entry.name for entry in fields(record) if 'str' in str(entry.type)]
-        # Rows become columns in C; it is done for every item while the loop wants the GIL.
         self._values = operator.attrgetter(*self._names)
         self._rows: list[Any] = []
+        self.completing: Callable[[Any], None] | None = None
         self._number = 0
         self._sealed_at = time.monotonic()
         self.paths: list[Path] = []
@@ -116,6 +117,23 @@ class _Parts:
         if len(self._rows) >= SEAL_ROWS or time.monotonic() - self._sealed_at >= SEAL_S:
             self.seal()
 
+    def _batches(self, rows: list[Any]) -> Iterator[pyarrow.RecordBatch]:
+        """Yield rows as columns, a few at a time: the loop wants the GIL meanwhile."""
+        import pyarrow
+
+        schema = _schema(self._record)
+        for begin in range(0, len(rows), BATCH_ROWS):
+            some = rows[begin : begin + BATCH_ROWS]
+            if self.completing is not None:
+                for row in some:
+                    self.completing(row)
+            columns = zip(*map(self._values, some), strict=True)
+            arrays = [
+                pyarrow.array(column, entry.type) for column, entry in zip(columns, schema, strict=True)
+            ]
+            yield pyarrow.record_batch(arrays, schema=schema)
+            time.sleep(0)
+
     def seal(self) -> None:
         if not self._rows:
             return
@@ -123,8 +141,8 @@ class _Parts:
         import pyarrow.parquet
 
         rows, self._rows = self._rows, []
-        columns = dict(zip(self._names, zip(*map(self._values, rows), strict=True), strict=True))
-        table = pyarrow.table(columns, schema=_schema(self._record))
+        # One chunk per column is written and read the fastest.
+        table = pyarrow.Table.from_batches(self._batches(rows)).combine_chunks()
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = self._directory / f'part-{self._number:04d}.parquet'
         unsealed = path.with_suffix('.tmp')
@@ -177,6 +195,10 @@ class Recorder:
             await asyncio.shield(self.seal())
         finally:
             await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
+
+    def complete_with(self, completing: Callable[[ItemRow], None] | None) -> None:
+        """Set what completes every row, in the thread, before it is written."""
+        self._items.completing = completing
 
     def item(self, row: ItemRow) -> None:
         """Take a final row; it is on disk a few seconds later."""

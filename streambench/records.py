@@ -5,7 +5,8 @@ from here. Instants are nanoseconds of `clock.now_ns`, durations seconds, sizes 
 
 Schema history:
     1: items, series and results.
-    2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles.
+    2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles;
+        what was recorded, fresh executors, thresholds, unfinished items of aborted runs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ COMPLETED = 'completed'
 FAILED = 'failed'
 LOST = 'lost'
 PUBLISH_FAILED = 'publish_failed'
+UNFINISHED = 'unfinished'
 
 
 def column(doc: str, *, unit: str = '', default: Any = None) -> Any:
@@ -38,7 +40,10 @@ class ItemRow:
     run: int = column('Number of the run in the plan.', default=0)
     sequence: int = column('Number of the item within its phase, from 0.', default=0)
     phase: str = column('`warmup` or `measure`.', default=MEASURE)
-    status: str = column('`completed`, `failed`, `lost` or `publish_failed`.', default=LOST)
+    status: str = column(
+        '`completed`, `failed`, `lost`, `publish_failed`, or `unfinished` in a run that was aborted.',
+        default=LOST,
+    )
     size_bytes: int = column('Length of the payload.', unit='bytes', default=0)
     intended_ns: int | None = column('When the schedule wanted the item to leave.', unit='ns')
     put_start_ns: int | None = column('When its payload began to leave the generator.', unit='ns')
@@ -173,16 +178,24 @@ class _RunColumns:
     seed: int = column('Seed of the run.', default=0)
     warmup_s: float = column('Length of the warm-up after which items count.', unit='s', default=0.0)
     duration_s: float | None = column('How long items were sent, where that was asked.', unit='s')
+    record: str = column('What was kept of the items: `all` rows or `none`.', default='')
+    fresh_executor: bool = column(
+        'Whether each repetition had servers, store and executor of its own.', default=False
+    )
     redis_shared: bool = column('Whether broker and store are one Redis server.', default=False)
     # What happened.
     remarks: str = column('What the executor says of these figures.', default='')
-    ended: str = column('`complete`, `stalled`, `failed` or `interrupted`.', default='')
+    ended: str = column('`complete`, `stalled`, `failed`, `interrupted` or `aborted`.', default='')
     reason: str = column('Why the run ended before its last item.', default='')
     sent: int = column('Items handed to the broker.', default=0)
     publish_failed: int = column('Items whose publishing failed, outcome unknown.', default=0)
     received: int = column('Different items that the dispatcher received.', default=0)
     failed: int = column('Items whose task failed.', default=0)
     lost: int = column('Items sent and never received.', default=0)
+    unfinished: int = column(
+        'Items that were under way when a threshold aborted the run, neither failed nor lost.',
+        default=0,
+    )
     duplicated: int = column('Deliveries of an item that had been delivered.', default=0)
     reordered: int = column('Items that arrived after a later one.', default=0)
     corrupt: int = column('Items that did not arrive whole.', default=0)
@@ -284,6 +297,9 @@ class _RunColumns:
     )
     waiting_sticks_out: str = column(
         'Items whose unexplained waiting sticks out, the first twenty.', default=''
+    )
+    thresholds: str = column(
+        'What became of each threshold: `pass`, `fail` or `inconclusive`.', default=''
     )
     verdict: str = column('`valid`, `caution` or `invalid`.', default='')
     reasons: str = column('Why the verdict is not `valid`.', default='')

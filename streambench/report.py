@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from streambench.config import Config
+from streambench.config import RECORD_NONE, Config
 from streambench.notes import median, notes_text
+from streambench.outcome_table import outcome_lines
 from streambench.plan import Plan
 from streambench.records import RunRow
 from streambench.settings import plan_values
@@ -134,7 +135,7 @@ def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:
         return f'grows {growth * 1e3:.2g} ms per item', '–'
     middle, tail = median(rows, 'sojourn_p50_s'), median(rows, 'sojourn_p95_s')
     if middle is None:
-        return 'too few items', '–'
+        return 'not kept' if rows[0].record == RECORD_NONE else 'too few items', '–'
     low, high = median(rows, 'sojourn_p50_low_s'), median(rows, 'sojourn_p50_high_s')
     n = min(row.sojourn_n for row in rows)
     text = f'{middle * 1e3:.1f} ms ±{(high - low) / 2e-3:.1f}'
@@ -258,12 +259,10 @@ def results_text(rows: Sequence[RunRow], plan: Plan | None = None) -> str:
 def verdict_text(rows: Sequence[RunRow]) -> str:
     """Return the verdict on all runs in a line, and the reasons against it."""
     if all(row.verdict == VALID for row in rows):
-        late = max((row.publish_delay_p50_s or 0.0 for row in rows), default=0.0)
+        lateness = [row.publish_delay_p50_s for row in rows if row.publish_delay_p50_s is not None]
+        late = f'generator ≤ {max(lateness) * 1e3:.2g} ms late (median) · ' if lateness else ''
         proven = min((row.workers_proven or 0 for row in rows), default=0)
-        return (
-            f'valid · every item seen once · generator ≤ {late * 1e3:.2g} ms late (median) · '
-            f'all {proven} workers proven'
-        )
+        return f'valid · every item seen once · {late}all {proven} workers proven'
     grade = INVALID if any(row.verdict == INVALID for row in rows) else CAUTION
     # Runs with the same reasons make one line, though each has its own figures: those of the first.
     alike: dict[str, list[RunRow]] = {}
@@ -314,7 +313,7 @@ def screen(
     if rows:
         say(results_text(rows, plan))
         say('')
-        for line in _where(rows, plan):
+        for line in (*_where(rows, plan), *outcome_lines(rows, plan, _axes_of(plan))):
             say(line)
         for note in notes_text(rows):
             say(note)

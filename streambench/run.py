@@ -14,13 +14,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from streambench.abort import AbortWatch
 from streambench.arrivals import Traffic
 from streambench.bridge import Bridge
 from streambench.brokers.base import Subscriber
-from streambench.clock import NS_PER_S, now_ns
+from streambench.clock import NS_PER_S
 from streambench.config import MOST_ITEMS, PROXY, RECORD_ALL, WORKER
 from streambench.dispatcher import Dispatcher
-from streambench.errors import ExecutorError, StallError, StreamBenchError, first_of_ours
+from streambench.errors import ExecutorError, StreamBenchError, first_error
 from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.log import logger
@@ -31,8 +32,9 @@ from streambench.production import Keys, Production, Surroundings
 from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
 from streambench.run_row import run_row
 from streambench.run_spec import RunSpec
+from streambench.series import state
 from streambench.strain import Strain, loop_name
-from streambench.verdict import COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED
+from streambench.verdict import ABORTED, COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, ended_by
 
 SERIES_S = 1.0
 
@@ -102,7 +104,7 @@ class Run:
             self._ended = INTERRUPTED
             raise
         except (StreamBenchError, ExceptionGroup) as error:
-            first = first_of_ours(error)
+            first = first_error(error)
             if first is None:
                 raise
             current = asyncio.current_task()
@@ -111,7 +113,7 @@ class Run:
                 self._ended = INTERRUPTED
                 raise asyncio.CancelledError from None
             self.error = first
-            self._ended = STALLED if isinstance(first, StallError) else ENDED_BY_FAILURE
+            self._ended = ended_by(first)
             self._log.info('run.ended_early', reason=str(first))
             if isinstance(first, ExecutorError):
                 raise first from None
@@ -127,7 +129,8 @@ class Run:
             if not self._spec.endless:
                 arrivals = traffic.arrivals
                 self._measured.expected = arrivals.count if arrivals else config.task_count
-            woken = self._strain.sample
+            session.recorder.complete_with(self._strain.charge)
+            woken = self._strain.sample if config.record == RECORD_ALL else None
             payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
                 session.broker.open_subscriber(self._topic)
@@ -175,10 +178,20 @@ class Run:
                 self._log.info('run.started', topic=self._topic, workers_proven=self._proven)
                 async with self._strain.watching(bridge):
                     generator = tasks.create_task(self._production.generate())
+                    abort = tasks.create_task(self._abort_watch().watch())
                     await self._until_ended()
-                generator.cancel()
-                reader.cancel()
-                watch.cancel()
+                for task in (generator, reader, watch, abort):
+                    task.cancel()
+
+    def _abort_watch(self) -> AbortWatch:
+        config, recorder = self._config, self._session.recorder
+        return AbortWatch(
+            config.thresholds,
+            run=self._spec.run,
+            live=lambda: self._live(''),
+            parts=(lambda: recorder.item_parts) if config.record == RECORD_ALL else None,
+            since_ns=lambda: self._measured.window_from_ns,
+        )
 
     def _keyed(self, item: ItemRow, key: tuple[object, ...]) -> None:
         # A generator here knows its own keys better than a message that may have been damaged.
@@ -189,11 +202,8 @@ class Run:
         key = self._keys.pop((item.phase, item.sequence), None)
         if key is not None and self._store is not None:
             self._store.evict(key)
-        if self._config.record != RECORD_ALL:
-            return
-        if self._strain.loop_time is not None and item.complete_ns is not None:
-            item.loop_wait_ns = self._strain.loop_time.wait_ns(item)
-        self._session.recorder.item(item)
+        if self._config.record == RECORD_ALL:
+            self._session.recorder.item(item)
 
     def _item_ended(self) -> None:
         if self._production is not None:
@@ -226,20 +236,11 @@ class Run:
     def _state(self) -> SeriesRow:
         """Return where the run stands."""
         assert self._dispatcher is not None
-        dispatcher, ledger, production = self._dispatcher, self._measured, self._production
-        return SeriesRow(
+        return state(
             run=self._spec.run,
-            at_ns=now_ns(),
-            sent=ledger.sent,
-            received=ledger.received,
-            submitted=dispatcher.submitted,
-            completed=ledger.completed,
-            backlog=ledger.backlog,
-            credits=production.credits_free if production else None,
-            queue_depth=dispatcher.queue_depth,
-            queue_bytes=dispatcher.held_bytes,
-            in_flight=dispatcher.in_flight,
-            backpressure_s=dispatcher.backpressure_s,
+            ledger=self._measured,
+            dispatcher=self._dispatcher,
+            free=self._production.credits_free if self._production else None,
         )
 
     async def _record_series(self) -> None:
@@ -261,7 +262,8 @@ class Run:
         config, session, ledger = self._config, self._session, self._measured
         reason = str(self.error) if self.error else ''
         for account in self._ledgers.values():
-            account.give_up(reason or f'the run was {self._ended or INTERRUPTED}')
+            ended = self._ended or INTERRUPTED
+            account.give_up(reason or f'the run was {ended}', aborted=ended == ABORTED)
         if self._store is not None:
             try:
                 await self._store.settle()
@@ -289,6 +291,7 @@ class Run:
             books=ledger.books,
             bounds=config.bounds,
             report=found,
+            thresholds=config.thresholds,
         )
         if found is not None:
             run = self._spec.run

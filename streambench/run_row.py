@@ -14,10 +14,12 @@ from streambench.bookkeeping import LiveIntegral
 from streambench.bounds import BOUNDS, Bounds
 from streambench.loop_findings import Joined, answer, join
 from streambench.loop_monitor import LoopReport
+from streambench.outcomes import outcomes, outcomes_text
 from streambench.records import RunRow, column_names
 from streambench.stations import demands, limiting
 from streambench.summary import figures
 from streambench.tally import Tally, tally
+from streambench.thresholds import Threshold
 from streambench.verdict import judge
 
 # Where the books don't balance and no share can say by how much.
@@ -73,6 +75,7 @@ def run_row(
     books: LiveIntegral,
     bounds: Bounds,
     report: LoopReport | None = None,
+    thresholds: Sequence[Threshold] = (),
 ) -> tuple[RunRow, Joined | None]:
     """Return the row of a run, and its items beside the loop's stalls; reads them, which takes a while.
 
@@ -83,6 +86,7 @@ def run_row(
         books: Live integral of the items in the system.
         bounds: Where a caution or an invalid verdict begins.
         report: What the loop monitor found, if it watched.
+        thresholds: What the figures must meet.
     """
     row: dict[str, Any] = {}
     joined: Joined | None = None
@@ -100,4 +104,6 @@ def run_row(
     known = {name: value for name, value in live.items() if name in BLANK}
     if parts is not None:
         known.pop('makespan_s', None)
-    return RunRow(**judged(dict(asked) | row | known, bounds=bounds)), joined
+    full = judged(dict(asked) | row | known, bounds=bounds)
+    full['thresholds'] = outcomes_text(outcomes(thresholds, full))
+    return RunRow(**full), joined

@@ -175,6 +175,8 @@ class RunSpec:
             'queue_bytes': config.queue_bytes,
             'verify': 'full' if config.verify_full else 'header',
             'seed': self.seed,
+            'record': config.record,
+            'fresh_executor': config.fresh_executor,
             'warmup_s': config.warmup,
             'duration_s': config.duration,
         }

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ from streambench.connectors.store import OpenStore
 from streambench.errors import ExecutorError
 from streambench.executors.base import OpenExecutor
 from streambench.log import logger
+from streambench.outcomes import outcomes
 from streambench.recorder import Recorder
 from streambench.records import RunRow
 from streambench.run import Run
 from streambench.run_spec import RunSpec
 from streambench.servers.redis import EmbeddedRedis
+from streambench.thresholds import FAIL, Outcome
+from streambench.verdict import ABORTED
 
 LOCAL_NAMES = ('localhost', '127.0.0.1', '::1')
 
@@ -69,6 +72,17 @@ class RunResult:
     spec: RunSpec
     row: RunRow
     error: Exception | None
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each threshold of the configuration, in their order."""
+        return outcomes(self.spec.config.thresholds, asdict(self.row))
+
+    @property
+    def aborted(self) -> bool:
+        """Whether a threshold with `abort:` failed, which ends the plan."""
+        missed = (outcome.threshold.abort and outcome.grade == FAIL for outcome in self.outcomes)
+        return self.row.ended == ABORTED or any(missed)
 
 
 class Session:

@@ -14,6 +14,7 @@ from streambench.loop_findings import columns
 from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.machine import look, read_cores, stolen_share
+from streambench.records import ItemRow
 
 
 class Strain:
@@ -47,6 +48,11 @@ class Strain:
         """Take a reading of the loop's time at the present instant."""
         if self.loop_time is not None:
             self.loop_time.sample(at_ns)
+
+    def charge(self, item: ItemRow) -> None:
+        """Set an item's loop wait, where it is known; in whatever thread."""
+        if self.loop_time is not None:
+            self.loop_time.charge(item)
 
     @asynccontextmanager
     async def watching(self, bridge: Bridge) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streambench.clock import NS_PER_S
-from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, WARMUP
+from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, UNFINISHED, WARMUP
 
 if TYPE_CHECKING:
     import pyarrow
@@ -115,6 +115,7 @@ def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
             'completed_tasks': _number(measured, 'status', COMPLETED),
             'failed': _number(measured, 'status', FAILED),
             'lost': _number(measured, 'status', LOST),
+            'unfinished': _number(measured, 'status', UNFINISHED),
             'reordered': compute.sum(measured['reordered']).as_py() or 0,
             'corrupt': compute.sum(compute.not_equal(measured['fault'], '')).as_py() or 0,
         },
@@ -140,7 +141,7 @@ def _number(table: pyarrow.Table, column: str, value: Any) -> int:
 def _nothing() -> Tally:
     names = ('sent', 'publish_failed', 'received', 'completed_tasks', 'failed', 'lost')
     return Tally(
-        counts=dict.fromkeys((*names, 'reordered', 'corrupt'), 0),
+        counts=dict.fromkeys((*names, 'unfinished', 'reordered', 'corrupt'), 0),
         workers_proven=0,
         first_intended_ns=None,
         last_complete_ns=None,

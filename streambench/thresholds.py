@@ -58,6 +58,9 @@ _FORM = re.compile(
     r'(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*(?P<unit>[^\W\d]\w*|%)?\s*'
 )
 
+# Figures of a stage; a mean or a maximum has no interval, and yet an n.
+_STATISTIC = re.compile(r'(?P<stage>\w+?)_(?:p\d+(?:_\d+)?|mean|max)')
+
 # Whether all values between two ends meet a limit. The second of each pair is its contrary.
 _Holds = Callable[[float, float, float], bool]
 _HOLDS: dict[str, tuple[_Holds, _Holds]] = {
@@ -122,7 +125,7 @@ class Outcome:
         value: The figure in the unit of its column, or None.
         low: Lower end of its interval, or None without one.
         high: Upper end.
-        n: Items behind the figure, where it says so.
+        n: Items behind the figure, where it is known.
         reason: Why it is inconclusive; empty otherwise.
     """
 
@@ -137,21 +140,32 @@ class Outcome:
     @property
     def text(self) -> str:
         """One line: the grade, the threshold, the figure in the threshold's unit, and the reason."""
-        line = f'{self.grade}: {self.threshold.text}'
-        if self.value is not None:
-            line += f' · {self._said(self.value)}'
-        if self.low is not None and self.high is not None:
-            line += f' [{self._said(self.low)}, {self._said(self.high)}]'
-        if self.n is not None:
-            line += f', n {self.n}'
-        return f'{line} · {self.reason}' if self.reason else line
+        return ' · '.join(
+            [
+                f'{self.grade}: {self.threshold.text}',
+                *(part for part in (self.figure(), self.reason) if part),
+            ]
+        )
 
-    def _said(self, value: float) -> str:
+    def bare(self, digits: int = 6) -> str:
+        """Return the figure in the threshold's unit; empty where it is absent."""
+        return '' if self.value is None else self._said(self.value, digits)
+
+    def figure(self, digits: int = 6) -> str:
+        """Return the same with its interval and n."""
+        if self.value is None:
+            return ''
+        shown = self.bare(digits)
+        if self.low is not None and self.high is not None:
+            shown += f' [{self._said(self.low, digits)}, {self._said(self.high, digits)}]'
+        return shown if self.n is None else f'{shown}, n {self.n}'
+
+    def _said(self, value: float, digits: int) -> str:
         threshold = self.threshold
         if isinstance(value, int) and threshold.scale == 1:
             return f'{value}{threshold.unit}'
-        shown = f'{value / threshold.scale:.6g}'
-        if shown == f'{threshold.limit / threshold.scale:.6g}' and value != threshold.limit:
+        shown = f'{value / threshold.scale:.{digits}g}'
+        if shown == f'{threshold.limit / threshold.scale:.{digits}g}' and value != threshold.limit:
             # Rounding must not show a missed limit as met.
             shown = repr(value / threshold.scale)
         return shown + threshold.unit
@@ -185,7 +199,8 @@ class Threshold:
         """Hold the threshold against a run's figures.
 
         A figure is an `Estimate`, a number, or None. A number whose mapping has `<metric>_low` and
-        `<metric>_high` beside it is taken with that interval; other numbers are exact.
+        `<metric>_high` beside it is taken with that interval; other numbers are exact. Beside figures
+        of a stage stands `<stage>_n`.
 
         Args:
             figures: Figures by metric, or by column (a `RunRow` as a dict), in the columns' units.
@@ -204,6 +219,8 @@ class Threshold:
             value = found
             low = figures.get(f'{name}_low', figures.get(f'{name}_low{suffix}'))
             high = figures.get(f'{name}_high', figures.get(f'{name}_high{suffix}'))
+            of_stage = _STATISTIC.fullmatch(name)
+            n = figures.get(f'{of_stage["stage"]}_n') if of_stage else None
         if value is None or math.isnan(value):
             why = (absent or {}).get(name) or 'this run has no such figure'
             return Outcome(threshold=self, grade=INCONCLUSIVE, n=n, reason=f'absent: {why}')

@@ -10,7 +10,15 @@ from typing import Any
 
 from streambench.bottleneck import NONE_WINDOW
 from streambench.bounds import BOUNDS, Bounds
-from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_RUN
+from streambench.errors import (
+    EXIT_INTEGRITY,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_RUN,
+    EXIT_THRESHOLD,
+    AbortError,
+    StallError,
+)
 
 VALID = 'valid'
 CAUTION = 'caution'
@@ -20,6 +28,14 @@ COMPLETE = 'complete'
 STALLED = 'stalled'
 ENDED_BY_FAILURE = 'failed'
 INTERRUPTED = 'interrupted'
+ABORTED = 'aborted'
+
+
+def ended_by(error: Exception) -> str:
+    """Return how a run ended that an error has ended."""
+    if isinstance(error, StallError):
+        return STALLED
+    return ABORTED if isinstance(error, AbortError) else ENDED_BY_FAILURE
 
 
 def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list[str]]:
@@ -119,6 +135,8 @@ def exit_codes(row: Mapping[str, Any]) -> set[int]:
     codes: set[int] = set()
     if row['ended'] == INTERRUPTED:
         codes.add(EXIT_INTERRUPTED)
+    if row['ended'] == ABORTED:
+        codes.add(EXIT_THRESHOLD)
     if row['lost'] or row['duplicated'] or row['corrupt'] or row['resolved_in_dispatcher']:
         codes.add(EXIT_INTEGRITY)
     if row['ended'] in (STALLED, ENDED_BY_FAILURE) or row['failed'] or row['publish_failed']:

@@ -200,3 +200,55 @@ def test_more_runs_than_anybody_waits_for_are_refused() -> None:
     numbers = list(range(1, 500))
     with pytest.raises(ConfigError, match='at most'):
         make_plan(ONE, sweep={'queue_size': numbers, 'task_count': numbers})
+
+
+def test_each_repetition_may_have_a_session_of_its_own(tmp_path: Path) -> None:
+    """A block holds all points, in sessions of its own; traffic and points are the same as without."""
+    values = ONE | {'data_size_bytes': [1, 2, 3], 'repeat': 3, 'seed': 4}
+    sweep = {'executor': ['thread', 'process']}
+    shared, fresh = (make_plan(values | {'fresh_executor': on}, sweep=sweep) for on in (False, True))
+    assert len(shared.sessions()) == 2
+    sessions = fresh.sessions()
+    assert len(sessions) == 6
+    for runs in sessions:
+        assert len({(run.repeat, run.config.executor) for run in runs}) == 1
+        assert len({run.point for run in runs}) == 3
+    assert [run.repeat for run in fresh.runs] == [0] * 6 + [1] * 6 + [2] * 6
+    assert [run.run for run in fresh.runs] == list(range(18))
+    seeds = {(run.point, run.repeat): run.seed for run in shared.runs}
+    assert {(run.point, run.repeat): run.seed for run in fresh.runs} == seeds
+    assert fresh.values['fresh_executor'] is True
+    assert shape(recorded(fresh, tmp_path)) == shape(fresh)
+    assert len(make_plan(values | {'fresh_executor': True, 'repeat': 1}).sessions()) == 1
+
+
+async def test_a_fresh_executor_has_workers_of_its_own(tmp_path: Path) -> None:
+    """Repetitions ran in different worker processes, the points of one in the same."""
+    import pyarrow.parquet
+
+    from streambench.session import open_session
+
+    values: dict[str, Any] = {
+        **ONE,
+        'executor': 'process',
+        'stream': 'memory',
+        'workers': 2,
+        'task_sleep': 0.01,
+        'task_count': 3,
+        'data_size_bytes': [1, 2],
+        'repeat': 2,
+        'fresh_executor': True,
+    }
+    plan = make_plan(values)
+    recorder = Recorder(tmp_path)
+    async with recorder:
+        for runs in plan.sessions():
+            async with open_session(runs[0].config, recorder=recorder) as session:
+                for spec in runs:
+                    assert (await session.run(spec)).row.fresh_executor
+    rows = pyarrow.parquet.read_table(tmp_path / 'items').to_pylist()
+    pids: dict[int, set[int]] = {}
+    for row in rows:
+        pids.setdefault(plan.runs[row['run']].repeat, set()).add(row['worker_pid'])
+    assert len(pids[0]) == len(pids[1]) == 1
+    assert pids[0] != pids[1]

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from streambench.errors import ConfigError
+from streambench.outcome_table import MOST_POINTS, outcome_lines
+from streambench.outcomes import outcomes
+from streambench.plan import make_plan
 from streambench.records import RunRow, column_names
 from streambench.summary import Estimate
 from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, exit_code, metrics, parse
+
+POINTS = MOST_POINTS + 2
 
 
 @pytest.mark.parametrize(
@@ -109,6 +114,12 @@ def test_intervals_beside_a_figure_count() -> None:
     row = asdict(RunRow(sojourn_p50_s=0.04, sojourn_p50_low_s=0.03, sojourn_p50_high_s=0.06))
     found = parse('sojourn_p50 < 50ms').evaluate(row)
     assert (found.grade, found.low, found.high) == (INCONCLUSIVE, 0.03, 0.06)
+    full = asdict(RunRow()) | {'delivery_p95_s': 0.04, 'delivery_p95_low_s': 0.03, 'delivery_n': 77}
+    full |= {'delivery_p95_high_s': 0.045, 'delivery_max_s': 0.06}
+    assert parse('delivery_p95 < 50ms').evaluate(full).text == (
+        'pass: delivery_p95 < 50ms · 40ms [30ms, 45ms], n 77'
+    )
+    assert parse('delivery_max < 50ms').evaluate(full).text == 'fail: delivery_max < 50ms · 60ms, n 77'
     assert parse('lost == 0').evaluate(row).grade == PASS
 
 
@@ -171,3 +182,70 @@ def test_metrics_are_the_columns_without_units() -> None:
     assert not {name for name, kind in kinds.items() if kind in (str, bool)} & set(columns)
     assert found['throughput'].unit == '1/s'
     assert found['lost'].unit == 'count'
+
+
+def row_of(**columns: Any) -> dict[str, Any]:
+    """Return a row with some columns set."""
+    return asdict(RunRow()) | columns
+
+
+@pytest.mark.parametrize(
+    ('text', 'columns', 'reason'),
+    [
+        ('sojourn_p95 < 1s', {'sojourn_n': 20}, 'p95 needs 59 items, there are 20'),
+        ('return_p99 < 1s', {'return_n': 298}, 'p99 needs 299 items, there are 298'),
+        ('loop_wait_p50 < 1s', {'sojourn_n': 20}, 'no item of this run has it'),
+        ('put_mean < 1s', {}, 'no item of this run has it'),
+        ('efficiency > 0.9', {}, 'no ideal at sleep 0'),
+        ('efficiency > 0.9', {'task_sleep': 1.0}, 'only a run whose items all completed has one'),
+        ('sojourn_p50 < 1s', {'record': 'none'}, '--record none keeps none of the items'),
+        ('clock_bound < 1s', {}, 'this run has no such figure'),
+    ],
+)
+def test_why_a_figure_is_absent(text: str, columns: dict[str, Any], reason: str) -> None:
+    """What a run can't say is inconclusive, with the reason."""
+    (found,) = outcomes([parse(text)], row_of(**columns))
+    assert (found.grade, found.reason) == (INCONCLUSIVE, f'absent: {reason}')
+
+
+def test_a_growing_sojourn_can_miss_and_not_meet() -> None:
+    """Above what a run can carry, a latency that is met says only that the run was short."""
+    columns = {'sojourn_growth_s': 0.002, 'sojourn_n': 300, 'delivery_max_s': 0.01}
+    row = row_of(**columns, sojourn_p95_s=0.1, sojourn_p95_low_s=0.09, sojourn_p95_high_s=0.11)
+    texts = ('sojourn_p95 < 50ms', 'sojourn_p95 < 1s', 'sojourn_growth > 0', 'delivery_max < 1s')
+    found = outcomes(map(parse, texts), row)
+    assert [outcome.grade for outcome in found] == [FAIL, INCONCLUSIVE, PASS, PASS]
+    assert found[1].reason == 'it grows by 2 ms per item, so it says how long the run was'
+
+
+def test_lines_are_few() -> None:
+    """What is equal in all runs is one line; else one per point, or a range over many points."""
+    limits = ('lost == 0', 'throughput > 5')
+    plan = make_plan({'stream_method': 'default', 'task_sleep': 1, 'threshold': limits})
+
+    def lines(points: int) -> list[str]:
+        rows = [
+            RunRow(
+                run=run,
+                point=run % points,
+                data_size_bytes=1000 * (1 + run % points),
+                throughput_per_s=4.0 + run,
+                lost=int(run == 3),
+            )
+            for run in range(2 * points)
+        ]
+        text, empty = outcome_lines(rows, plan, {})
+        assert empty == ''
+        return [' '.join(line.split()) for line in text.splitlines()]
+
+    assert lines(2) == [
+        'threshold outcome where value',
+        'lost == 0 fail 1 of 4 runs 1',
+        'pass 3 of 4 runs 0',
+        'throughput > 5 fail 1 kB, 1 of 2 runs 4',
+        # 5 is not above 5.
+        'fail 2 kB, 1 of 2 runs 5',
+        'pass 1 kB, 1 of 2 runs 6',
+        'pass 2 kB, 1 of 2 runs 7',
+    ]
+    assert lines(POINTS)[-1] == f'pass {2 * POINTS - 2} of {2 * POINTS} runs 6 to {2 * POINTS + 3}'

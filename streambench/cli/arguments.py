@@ -74,11 +74,13 @@ def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: boo
         )
     if entry.axis:
         notes.append('several values: an axis')
+    words = '+' if entry.axis or entry.kind.several else None
     group.add_argument(
         *entry.flags,
         dest=entry.name,
         action=_Collect,
-        nargs='+' if entry.axis or entry.kind.metavar == 'KEY=VALUE' else None,
+        nargs='?' if entry.kind.alone else words,
+        const=entry.kind.alone,
         metavar=entry.kind.metavar,
         help=text + (f' ({"; ".join(notes)})' if notes else ''),
         default=argparse.SUPPRESS,
@@ -177,7 +179,7 @@ def _given(namespace: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f'{spelled} are spellings of one option, {name}: give it one value.')
         values[name] = entries[-1][1]
         entry = known_options()[name][0] if name in known_options() else None
-        if entry is not None and entry.kind.metavar == 'KEY=VALUE':
+        if entry is not None and entry.kind.several:
             values[name] = [item for _, items in entries for item in items]
         elif isinstance(values[name], list) and len(values[name]) == 1:
             values[name] = values[name][0]

@@ -18,11 +18,14 @@ from streambench.cli.terminal import complain, say
 from streambench.environment import collect
 from streambench.errors import (
     EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_THRESHOLD,
     ConfigError,
     ExecutorError,
     StreamBenchError,
     first_exit_code,
 )
+from streambench.outcomes import outcomes
 from streambench.plan import Plan
 from streambench.progress import ProgressLine
 from streambench.recorder import Recorder, make_run_directory
@@ -30,6 +33,7 @@ from streambench.records import RunRow, column_names
 from streambench.report import runs_text, screen
 from streambench.run_spec import RunSpec
 from streambench.session import Session, open_session
+from streambench.thresholds import FAIL, exit_code
 from streambench.verdict import COMPLETE, INVALID, exit_codes
 from streambench.wording import workers_text
 
@@ -78,8 +82,8 @@ async def _run(
     errors: list[Exception],
     heads: list[str],
     line: ProgressLine,
-) -> None:
-    """Make the runs of sessions that share a loop.
+) -> bool:
+    """Make the runs of sessions that share a loop; return whether the plan goes on.
 
     What ended a run early goes to `errors`, what the sessions were made with to `heads`.
     """
@@ -106,8 +110,11 @@ async def _run(
                         result = await session.run(spec)
                         if result.error is not None:
                             errors.append(result.error)
+                        if result.aborted:
+                            return False
     finally:
         line.clear()
+    return True
 
 
 def _describe(plan: Plan, recorder: Recorder) -> None:
@@ -124,19 +131,25 @@ def measure(plan: Plan) -> int:
     errors: list[Exception] = []
     heads: list[str] = []
     recorder: Recorder | None = None
+    through = True
     with _terminated_like_interrupted():
         try:
             recorder = _recorder(plan)
             _describe(plan, recorder)
-            _make(plan, recorder, errors, heads)
+            through = _make(plan, recorder, errors, heads)
         except (asyncio.CancelledError, KeyboardInterrupt):
             codes.add(EXIT_INTERRUPTED)
         except StreamBenchError as failure:
             errors.insert(0, failure)
             codes.add(failure.exit_code)
     rows = recorder.rows if recorder else []
+    missed: list[str] = []
     for row in rows:
-        codes |= exit_codes({name: getattr(row, name) for name in column_names(RunRow)})
+        columns = {name: getattr(row, name) for name in column_names(RunRow)}
+        codes |= exit_codes(columns)
+        found = outcomes(plan.first.thresholds, columns)
+        codes |= {exit_code(found)} - {EXIT_OK}
+        missed += [f'run {row.run + 1}: {outcome.text}' for outcome in found if outcome.grade == FAIL]
     measured = any(row.sent for row in rows)
     if recorder is not None and measured:
         try:
@@ -161,9 +174,14 @@ def measure(plan: Plan) -> int:
         complain(f'interrupted after {done} of {len(plan.runs)} runs.')
     elif errors:
         complain(str(errors[0]))
+    elif codes == {EXIT_THRESHOLD} and recorder is not None:
+        more = f' and {len(missed) - 1} more' if len(missed) > 1 else ''
+        complain(f'threshold missed in {missed[0]}{more}; look into {recorder.directory}.')
     elif codes and recorder is not None:
         worst = next(row for row in rows if row.verdict == INVALID)
         complain(f'run {worst.run + 1} is invalid: {worst.reasons}; look into {recorder.directory}.')
+    if not through and len(rows) < len(plan.runs):
+        complain(f'a threshold with abort: ended the plan after {len(rows)} of {len(plan.runs)} runs.')
     if recorder is not None and not measured and not _worth_keeping(recorder, errors):
         # It was made for these runs, so everything in it is theirs.
         shutil.rmtree(recorder.directory, ignore_errors=True)
@@ -178,13 +196,15 @@ def _worth_keeping(recorder: Recorder, errors: Sequence[Exception]) -> bool:
     return any(isinstance(error, ExecutorError) and place in str(error) for error in errors)
 
 
-def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> None:
-    """Make all runs, those of each kind of loop in a loop of that kind."""
+def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> bool:
+    """Make all runs, each in a loop of its kind; return False if a threshold ended the plan."""
     line = ProgressLine(sys.stderr, runs=len(plan.runs))
     line.say(runs_text(plan))
     for name, sessions in itertools.groupby(plan.sessions(), lambda runs: runs[0].config.loop):
         with asyncio.Runner(loop_factory=_loop_factory(name)) as runner:
-            runner.run(_run(plan, list(sessions), recorder, errors, heads, line))
+            if not runner.run(_run(plan, list(sessions), recorder, errors, heads, line)):
+                return False
+    return True
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""What became of a run's thresholds: each held against its row, with the reason where it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from streambench.config import RECORD_NONE
+from streambench.stages import LOOP_WAIT, QUANTILES, STAGES
+from streambench.summary import samples_needed
+from streambench.thresholds import INCONCLUSIVE, PASS, Outcome, Threshold
+
+SEPARATOR = '; '
+GROWING = ('sojourn_', 'uncorrected_sojourn_')
+NOT_GROWING = ('sojourn_growth', 'sojourn_n', 'uncorrected_sojourn_n')
+
+
+def outcomes(thresholds: Iterable[Threshold], row: Mapping[str, Any]) -> tuple[Outcome, ...]:
+    """Hold thresholds against a run.
+
+    Where the load exceeds what a run can carry, its sojourns say how long it was: one that is too long
+    misses its limit all the same, and one that meets it would not in a longer run.
+
+    Args:
+        thresholds: What its figures must meet.
+        row: Columns of results.csv.
+    """
+    found = []
+    for threshold in thresholds:
+        name = threshold.metric.name
+        outcome = threshold.evaluate(row, absent={name: _absence(name, row)})
+        growth = row['sojourn_growth_s']
+        if growth and outcome.grade == PASS and name.startswith(GROWING) and name not in NOT_GROWING:
+            reason = f'it grows by {growth * 1e3:.2g} ms per item, so it says how long the run was'
+            outcome = replace(outcome, grade=INCONCLUSIVE, reason=reason)
+        found.append(outcome)
+    return tuple(found)
+
+
+def outcomes_text(found: Iterable[Outcome]) -> str:
+    """Return what results.csv says of the thresholds of a run."""
+    return SEPARATOR.join(outcome.text for outcome in found)
+
+
+def _absence(name: str, row: Mapping[str, Any]) -> str:
+    """Return why a run has no such figure; empty where that isn't known."""
+    if row['record'] == RECORD_NONE:
+        return '--record none keeps none of the items'
+    for stage in (*STAGES, LOOP_WAIT):
+        statistic = name.removeprefix(f'{stage.name}_')
+        n = row[f'{stage.name}_n'] or 0
+        if statistic in QUANTILES and n:
+            return f'{statistic} needs {samples_needed(QUANTILES[statistic])} items, there are {n:.0f}'
+        if statistic in (*QUANTILES, 'mean', 'max') and name != statistic:
+            return 'no item of this run has it'
+    if name != 'efficiency':
+        return ''
+    return (
+        'only a run whose items all completed has one' if row['task_sleep'] else 'no ideal at sleep 0'
+    )
