@@ -58,7 +58,8 @@ def make_run_directory(root: str) -> Path:
     raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
 
 
-def _schema(record: type[ItemRow | SeriesRow]) -> pyarrow.Schema:
+def schema_of(record: type[ItemRow | SeriesRow]) -> pyarrow.Schema:
+    """Return the Parquet schema of a record."""
     import pyarrow
 
     kinds = {
@@ -112,7 +113,7 @@ class _Parts:
 
         rows, self._rows = self._rows, []
         columns = dict(zip(self._names, zip(*map(self._values, rows), strict=True), strict=True))
-        table = pyarrow.table(columns, schema=_schema(self._record))
+        table = pyarrow.table(columns, schema=schema_of(self._record))
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = self._directory / f'part-{self._number:04d}.parquet'
         unsealed = path.with_suffix('.tmp')

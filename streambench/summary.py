@@ -168,9 +168,7 @@ def figures(
     return (
         result
         | stage_figures(parts, run, sojourns, since_ns=since_ns)
-        | waiting_figures(
-            parts, run, asked['compute_workers'], since_ns=since_ns, own_clock=own_clock
-        )
+        | waiting_figures(parts, run, asked['compute_workers'], since_ns=since_ns, own_clock=own_clock)
     )
 
 
