@@ -158,12 +158,12 @@ def _paired(
         left = [max(left, key=lambda row: _alike(row, other)) for other in right]
     pairs: list[tuple[int, Row | None, Row | None]] = []
     if len(left) == len(right):
-        for place, (one, other) in enumerate(zip(left, right, strict=True)):
-            numbers = (one.get('run'), other.get('run'))
+        for place, (one, two) in enumerate(zip(left, right, strict=True)):
+            numbers = (one.get('run'), two.get('run'))
             number = numbers[0] if numbers[0] == numbers[1] and numbers[0] in there else None
             if number is None:
                 number = next((n for n in (place, *numbers) if n in numbers and n in there), place)
-            pairs.append((int(number), one, other))
+            pairs.append((int(number), one, two))
     else:
         by_run = [{row.get('run'): row for row in rows} for rows in (left, right)]
         for number in sorted({n for rows in by_run for n in rows if isinstance(n, int)}):
