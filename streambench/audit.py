@@ -15,12 +15,12 @@ from streambench.clock import NS_PER_S, clock_domain
 from streambench.difference import Difference
 from streambench.item_laws import Known, item_differences
 from streambench.records import SCHEMA_VERSION, ItemRow, RunRow, SeriesRow, column_names
-from streambench.recount import ITEM_COLUMNS, resolved_count, runs_of, states
+from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, states
 from streambench.run_directory import CONFIG, SUMMARY, RunDirectory
-from streambench.run_row import BLANK, determined, judged
+from streambench.run_row import BLANK, judged
 from streambench.series_laws import series_differences
 from streambench.stored_rows import StoredRows, Unreadable
-from streambench.tally import Tally
+from streambench.tally import Tally, tally
 from streambench.verdict import COMPLETE, ENDED_BY_FAILURE
 
 # The same code computed both, so they differ by the order of additions at most.
@@ -81,9 +81,10 @@ def audit(directory: RunDirectory) -> Audit:
             source='reading',
         )
         for trouble in directory.troubles
-        if directory.plan is None or trouble.file != CONFIG
+        if trouble.file != CONFIG
     ]
-    notes: list[str] = []
+    # A plan that can't be made here is no fault of the figures.
+    notes = [str(trouble) for trouble in directory.troubles if trouble.file == CONFIG]
     for stored, name in ((directory.results, 'results.csv'), (directory.summary, SUMMARY)):
         if not stored.there:
             found.append(_whole(stored.file or name, 'is missing'))
@@ -101,13 +102,12 @@ def audit(directory: RunDirectory) -> Audit:
         cells = _Cells(directory, run, result, summary)
         expected, laws = _expected(directory, run, cells)
         found += cells.compare(expected) + laws
-        recomputed += 2 * len(expected)
+        recomputed += len(cells.rows) * len({*expected, *cells.judged})
         undetermined |= dict.fromkeys(
-            name for name in column_names(RunRow) if name not in expected and name not in JUDGED
+            name for name in column_names(RunRow) if name not in expected and name not in cells.judged
         )
-        recomputed += 2 * len(JUDGED)
     if directory.plan is None:
-        notes.append(f'no plan from {CONFIG}, so what was asked, and the schedule, were not checked')
+        notes.append('so what was asked, the schedule and the verdict were not computed again')
     elif len(pairs) < len(directory.plan.runs):
         notes.append(f'{len(pairs)} of the {len(directory.plan.runs)} runs of the plan are there')
     return Audit(
@@ -151,7 +151,7 @@ def _paired(
 ) -> list[tuple[int, Row | None, Row | None]]:
     """Return the rows of both files by run; a number of a run may be what is wrong."""
     results, summary = directory.results, directory.summary
-    there = runs_of_rows(directory)
+    there = directory.kept
     left, right = list(results.rows), list(summary.rows)
     if len(left) > len(right) and right:
         # A file of results elsewhere holds those of other plans too.
@@ -179,16 +179,6 @@ def _paired(
     return pairs
 
 
-def runs_of_rows(directory: RunDirectory) -> set[int]:
-    """Return the runs of which there are items or states, or all where none were kept."""
-    from dataclasses import replace
-
-    bare = replace(
-        directory, results=StoredRows(file='', there=False), summary=StoredRows(file='', there=False)
-    )
-    return set(runs_of(bare))
-
-
 def _alike(row: Row, other: Row) -> int:
     return sum(other.get(name) == value for name, value in row.items())
 
@@ -206,48 +196,37 @@ class _Cells:
         if summary is not None:
             self.rows[directory.summary.file] = summary
         uneven = directory.results.uneven
-        self._uneven = any(result is directory.results.rows[place] for place in uneven)
+        self._shifted: Row | None = None
+        if any(result is directory.results.rows[place] for place in uneven):
+            # Its cells stand under wrong headings from somewhere on.
+            self._shifted = self.rows.pop(directory.results.file)
         self._results = directory.results.file
         self._bounds = directory.bounds(run)
+        # Without a plan nobody knows the bounds of the verdict.
+        self.judged = JUDGED if directory.plan else JUDGED[:1]
 
     def one(self) -> dict[str, Any]:
         """Return one row out of both: summary.json's, where its cells can be read."""
         row = dict(BLANK)
         for stored in self.rows.values():
-            if self._uneven and stored is self.rows.get(self._results) and len(self.rows) > 1:
-                continue
-            row |= {
-                name: value
-                for name, value in stored.items()
-                if name in BLANK and not isinstance(value, Unreadable)
-            }
+            row |= _readable(stored)
         return row | {'run': self.run}
 
     def candidates(self) -> list[dict[str, Any]]:
         """Return each row as far as it can be read."""
-        return [
-            BLANK
-            | {
-                name: value
-                for name, value in row.items()
-                if name in BLANK and not isinstance(value, Unreadable)
-            }
-            for row in self.rows.values()
-        ]
+        return [BLANK | _readable(row) for row in self.rows.values()]
 
     def compare(self, expected: Mapping[str, _Expected]) -> list[Difference]:
         """Return where the files differ from what is expected and from each other."""
-        if self._uneven:
-            return self._shifted()
-        found: list[Difference] = []
+        found = self._astray(expected)
         for name in column_names(RunRow):
-            if name not in JUDGED:
+            if name not in self.judged:
                 found += self._column(name, expected.get(name))
         free = {name: entry.value for name, entry in expected.items()}
         verdicts: dict[str, Row] = {}
         for file, values in zip(self.rows, self.candidates(), strict=True):
             verdicts[file] = judged(values | free, bounds=self._bounds)
-        for name in JUDGED:
+        for name in self.judged:
             stored = {file: row.get(name) for file, row in self.rows.items()}
             # Where another figure was touched, a verdict may follow from the other file's.
             right = {verdict[name] for verdict in verdicts.values()}
@@ -285,9 +264,12 @@ class _Cells:
             for file, value in wrong.items()
         ]
 
-    def _shifted(self) -> list[Difference]:
+    def _astray(self, expected: Mapping[str, _Expected]) -> list[Difference]:
         """Return the first column in which a row with too few or too many cells goes astray."""
-        result, other = self.rows[self._results], self.one()
+        result = self._shifted
+        if result is None:
+            return []
+        other = self.one() | ({} if self.rows else {n: e.value for n, e in expected.items()})
         for name in column_names(RunRow):
             value = result.get(name, Unreadable(''))
             if not _same(value, other[name], exactly=True):
@@ -295,6 +277,14 @@ class _Cells:
                     _cell(self._results, self.run, name, _plain(value), other[name], 'the other file')
                 ]
         return []
+
+
+def _readable(row: Row) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in row.items()
+        if name in BLANK and not isinstance(value, Unreadable)
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -316,7 +306,7 @@ def _expected(
 ) -> tuple[dict[str, _Expected], list[Difference]]:
     """Return what the cells of a run must hold, and which laws its rows break."""
     spec = directory.spec(run)
-    recorded = directory.recorded(run)
+    recorded, items = directory.recorded(run), directory.items_of(run)
     row = cells.one()
     found: list[Difference] = []
     expected: dict[str, _Expected] = {
@@ -334,22 +324,22 @@ def _expected(
         expected |= {name: _Expected(value, CONFIG) for name, value in asked.items()}
         row |= asked
     if recorded:
-        # The count of a closed loop that ends by its duration is that of its rows.
-        figures, tally = determined(directory.items, row, own_clock=own)
         if spec is not None:
-            count = resolved_count(spec, tally.counts['sent'], traffic)
-            if count != row['task_count']:
-                row['task_count'] = count
-                figures, tally = determined(directory.items, row, own_clock=own)
-            expected['task_count'] = _Expected(count, CONFIG)
-        blank = {name: BLANK[name] for name in ITEM_COLUMNS}
-        expected |= {
-            name: _Expected(value, 'items') for name, value in (blank | figures | tally.counts).items()
-        }
-        if row['ended'] == ENDED_BY_FAILURE and not tally.counts['sent']:
-            # No worker answered, or too few: then none is taken for proven.
-            del expected['workers_proven']
-        found += _timestamps(cells, tally)
+            sent = tally(items, run=run, warmup_s=0.0).counts['sent']
+            row['task_count'] = resolved_count(spec, sent, traffic)
+            expected['task_count'] = _Expected(row['task_count'], CONFIG)
+        again = figures_again(items, row, own_clock=own)
+        if again is None:
+            what = 'contradict each other, so that no figure follows'
+            found.append(_cell('items', run, '', what, None, 'reading'))
+        else:
+            figures, totals = again
+            blank = {name: BLANK[name] for name in ITEM_COLUMNS}
+            expected |= {name: _Expected(value, 'items') for name, value in (blank | figures).items()}
+            if row['ended'] == ENDED_BY_FAILURE and not totals.counts['sent']:
+                # No worker answered, or too few: then none is taken for proven.
+                del expected['workers_proven']
+            found += _timestamps(cells, totals)
     else:
         blank = {name: BLANK[name] for name in ITEM_COLUMNS - WITHOUT_ITEMS - COUNTED_LIVE}
         expected |= {name: _Expected(value, '--record none') for name, value in blank.items()}
@@ -361,8 +351,8 @@ def _expected(
     if series:
         stood_s = series[-1]['backpressure_s']
         expected['backpressure_s'] = _Expected(stood_s, 'series')
-    found += series_differences(series, directory.items, row, recorded=recorded)
-    complete = all(entry['ended'] == COMPLETE for entry in cells.candidates())
+    found += series_differences(series, items, row, recorded=recorded)
+    complete = bool(cells.rows) and all(e['ended'] == COMPLETE for e in cells.candidates())
     if complete and row['sent'] != row['task_count']:
         for file in cells.rows:
             found.append(
@@ -370,7 +360,7 @@ def _expected(
             )
     if recorded:
         found += item_differences(
-            directory.items,
+            items,
             Known(
                 run=run,
                 generator=row['generator'],
@@ -385,9 +375,9 @@ def _expected(
     return expected, found
 
 
-def _timestamps(cells: _Cells, tally: Tally) -> list[Difference]:
+def _timestamps(cells: _Cells, totals: Tally) -> list[Difference]:
     """Hold the distance of the two dates against that of the first send and the last completion."""
-    first, last = tally.first_intended_ns, tally.last_complete_ns
+    first, last = totals.first_intended_ns, totals.last_complete_ns
     found: list[Difference] = []
     sound: list[Row] = []
     rows = dict(zip(cells.rows, cells.candidates(), strict=True))

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from streambench.arrivals import Traffic
 from streambench.clock import NS_PER_S
+from streambench.errors import ConfigError
 from streambench.records import COMPLETED, MEASURE, SeriesRow, column_names
 from streambench.run_directory import RunDirectory
 from streambench.run_row import BLANK, determined, judged
 from streambench.run_spec import RunSpec
 from streambench.stages import stage_columns
 from streambench.summary import Estimate, estimate
-from streambench.tally import rows_of
+from streambench.tally import Tally, rows_of
 from streambench.verdict import INTERRUPTED
 
 KILLED = 'the process was killed before it could write the row of this run'
@@ -82,20 +84,26 @@ def runs_of(directory: RunDirectory) -> list[int]:
     found: set[int] = set()
     for stored in (directory.results, directory.summary):
         found |= {row['run'] for row in stored.rows if isinstance(row.get('run'), int)}
-    for parts in (directory.items, directory.series):
-        found |= _runs_in(parts)
-    return sorted(found)
+    return sorted(found | directory.kept)
 
 
-def _runs_in(parts: Sequence[Any]) -> set[int]:
-    import pyarrow.compute as compute
-    import pyarrow.parquet
+def figures_again(
+    parts: Sequence[Path], asked: Mapping[str, Any], *, own_clock: str | None
+) -> tuple[dict[str, Any], Tally] | None:
+    """Return what items determine, or None if they contradict each other too much for that.
 
-    found: set[int] = set()
-    for part in parts:
-        column = pyarrow.parquet.read_table(part, columns=['run'])['run']
-        found |= set(compute.unique(column).to_pylist())
-    return found
+    Args:
+        parts: Parts of items.
+        asked: Columns that say what was asked.
+        own_clock: Clock domain of the dispatcher; this machine's if absent.
+    """
+    import pyarrow
+
+    try:
+        return determined(parts, asked, own_clock=own_clock)
+    except (pyarrow.ArrowException, TypeError, ValueError, IndexError):
+        # Only rows that somebody edited lack an instant that their status says they have.
+        return None
 
 
 def resolved_count(spec: RunSpec, sent: int, traffic: Traffic | None = None) -> int:
@@ -119,10 +127,13 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         directory: What was found.
         run: Number of the run.
         warmup_s: Time after the first intended send from which on items count; as it was if absent.
+
+    Raises:
+        ConfigError: If its items contradict each other.
     """
     stored = directory.results.of(run) or directory.summary.of(run)
     spec = directory.spec(run)
-    sequences = rows_of(directory.items, run, ('run', 'phase', 'sequence'))
+    sequences = rows_of(directory.items_of(run), run, ('run', 'phase', 'sequence'))
     sent = _sent(sequences)
     if stored is not None:
         # A cell that can't be read is as good as absent.
@@ -138,7 +149,13 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         return None
     if warmup_s is not None:
         asked['warmup_s'] = warmup_s
-    row, found = determined(directory.items, asked, own_clock=directory.own_clock)
+    again = figures_again(directory.items_of(run), asked, own_clock=directory.own_clock)
+    if again is None:
+        raise ConfigError(
+            f'the items of run {run + 1} in {str(directory.path)!r} contradict each other; '
+            '`streambench check` says where.'
+        )
+    row, found = again
     known = asked | {name: BLANK[name] for name in ITEM_COLUMNS} | row
     counted = max((state['sent'] for state in states(directory, run)), default=0)
     return Recount(
@@ -164,7 +181,7 @@ def _sent(table: Any) -> set[int]:
 
 def states(directory: RunDirectory, run: int) -> list[dict[str, Any]]:
     """Return the series of a run in the order of its instants."""
-    table = rows_of(directory.series, run, column_names(SeriesRow))
+    table = rows_of(directory.series_of(run), run, column_names(SeriesRow))
     rows: list[dict[str, Any]] = table.to_pylist()
     return sorted(rows, key=lambda row: row['at_ns'])
 
@@ -185,7 +202,7 @@ def seconds_of(directory: RunDirectory, found: Recount) -> list[Second]:
     columns = ('run', 'phase', 'status', 'intended_ns', 'complete_ns')
     due: dict[int, list[float]] = defaultdict(list)
     completed: dict[int, int] = defaultdict(int)
-    for item in rows_of(directory.items, found.run, columns).to_pylist():
+    for item in rows_of(directory.items_of(found.run), found.run, columns).to_pylist():
         if item['phase'] == MEASURE and item['status'] == COMPLETED:
             since = item['intended_ns'] - first
             due[since // NS_PER_S].append((item['complete_ns'] - item['intended_ns']) / NS_PER_S)

@@ -29,6 +29,8 @@ CONFIG = 'config.toml'
 ENVIRONMENT = 'environment.json'
 SUMMARY = 'summary.json'
 
+Parts = dict[Path, frozenset[int]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDirectory:
@@ -40,8 +42,8 @@ class RunDirectory:
         summary: Rows of summary.json.
         plan: What was asked, from config.toml; None if that can't be told.
         environment: Content of environment.json; empty if it can't be read.
-        items: Parts of items that can be read.
-        series: Parts of the series that can be read.
+        items: Parts of items that can be read, with the runs in each.
+        series: Parts of the series that can be read, with the runs in each.
         troubles: What can't be read.
     """
 
@@ -50,8 +52,8 @@ class RunDirectory:
     summary: StoredRows
     plan: Plan | None
     environment: Mapping[str, Any]
-    items: tuple[Path, ...]
-    series: tuple[Path, ...]
+    items: Mapping[Path, frozenset[int]]
+    series: Mapping[Path, frozenset[int]]
     troubles: tuple[Trouble, ...]
 
     @property
@@ -59,6 +61,19 @@ class RunDirectory:
         """Clock domain of the dispatcher, if it is known."""
         found = self.environment.get('clock_domain')
         return found if isinstance(found, str) else None
+
+    def items_of(self, run: int) -> list[Path]:
+        """Return the parts that hold items of a run."""
+        return [part for part, runs in self.items.items() if run in runs]
+
+    def series_of(self, run: int) -> list[Path]:
+        """Return the parts that hold the series of a run."""
+        return [part for part, runs in self.series.items() if run in runs]
+
+    @property
+    def kept(self) -> set[int]:
+        """Runs of which there are items or states."""
+        return {run for runs in (*self.items.values(), *self.series.values()) for run in runs}
 
     def spec(self, run: int) -> RunSpec | None:
         """Return what was asked of a run, if config.toml says so."""
@@ -134,8 +149,8 @@ def open_run_directory(
             summary=summary,
             plan=plan,
             environment=environment,
-            items=tuple(items),
-            series=tuple(series),
+            items=items,
+            series=series,
             troubles=tuple(troubles),
         )
 
@@ -191,41 +206,43 @@ def _plan(directory: Path, troubles: list[Trouble]) -> tuple[Mapping[str, Any], 
 
 def _parts(
     directory: Path, kind: str, record: type[ItemRow | SeriesRow], troubles: list[Trouble]
-) -> tuple[list[Path], set[int]]:
+) -> tuple[Parts, set[int]]:
     """Return the parts that are whole, and the schema versions that they state."""
-    found: list[Path] = []
+    found: Parts = {}
     versions: set[int] = set()
     numbers: list[int] = []
     for path in sorted((directory / kind).glob('part-*')):
-        version = _version_of(path, record)
+        read = _read(path, record)
         numbers += [int(digits) for digits in re.findall(r'part-(\d+)', path.stem)]
-        if version is None:
+        if read is None:
             what = 'was not finished' if path.suffix == '.tmp' else 'is damaged'
             troubles.append(Trouble(f'{kind}/{path.name}', f'{what}: its rows are not read'))
             continue
-        found.append(path)
+        found[path], version = read
         versions.add(version)
     gone = sorted({*range(max(numbers, default=-1) + 1)} - {*numbers})
     troubles += [Trouble(f'{kind}/part-{place:04d}.parquet', 'is missing') for place in gone]
     return found, versions
 
 
-def _version_of(path: Path, record: type[ItemRow | SeriesRow]) -> int | None:
-    """Return the schema version of a part; None if not all of it can be read."""
+def _read(path: Path, record: type[ItemRow | SeriesRow]) -> tuple[frozenset[int], int] | None:
+    """Return the runs in a part and its schema version; None if not all of it can be read."""
     import pyarrow
+    import pyarrow.compute as compute
     import pyarrow.parquet
 
     try:
         # Only reading all of it tells whether it is whole.
         table = pyarrow.parquet.read_table(path)
         version = int((table.schema.metadata or {})[b'schema_version'])
+        runs = frozenset(compute.unique(table['run']).to_pylist())
     except (OSError, KeyError, ValueError, pyarrow.ArrowException):
         return None
     whole = version != SCHEMA_VERSION or {*column_names(record)} <= {*table.column_names}
-    return version if whole else None
+    return (runs, version) if whole else None
 
 
-def _renewed(parts: Sequence[Path], record: type[ItemRow | SeriesRow], directory: Path) -> list[Path]:
+def _renewed(parts: Parts, record: type[ItemRow | SeriesRow], directory: Path) -> Parts:
     """Return copies of parts of an earlier version, with the columns that it did not have."""
     import pyarrow
     import pyarrow.parquet
@@ -233,8 +250,8 @@ def _renewed(parts: Sequence[Path], record: type[ItemRow | SeriesRow], directory
     directory.mkdir()
     schema = schema_of(record)
     defaults = {entry.name: entry.default for entry in fields(record)}
-    copies = []
-    for part in parts:
+    copies: Parts = {}
+    for part, runs in parts.items():
         table = pyarrow.parquet.read_table(part)
         columns = [
             table[column.name].cast(column.type)
@@ -244,5 +261,5 @@ def _renewed(parts: Sequence[Path], record: type[ItemRow | SeriesRow], directory
         ]
         copy = directory / part.with_suffix('.parquet').name
         pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), copy)
-        copies.append(copy)
+        copies[copy] = runs
     return copies

@@ -357,7 +357,9 @@ def test_bounds_of_the_plan_are_those_of_the_verdict(directory: Path) -> None:
     text = path.read_text(encoding='utf-8')
     assert '"machine_busy=1"' in text
     path.write_text(
-        text.replace('"machine_busy=1"', '"machine_busy=1", "late_caution_s=0", "late_caution_share=0"'),
+        text.replace(
+            '"machine_busy=1"', '"machine_busy=1", "late_caution_s=0", "late_caution_share=0"'
+        ),
         encoding='utf-8',
     )
     assert {column for _, _, column in named(directory)} == {'verdict', 'reasons'}
@@ -368,7 +370,11 @@ def test_without_a_plan_the_rest_is_checked(directory: Path) -> None:
     (directory / 'config.toml').unlink()
     found = checked(directory)
     assert not found.differences
-    assert 'seed' in found.undetermined
+    assert {'seed', 'verdict'} <= {*found.undetermined}
+    lines = lines_of(directory)
+    lines[1][COLUMNS.index('efficiency')] = lines[1][COLUMNS.index('verdict')] = '0.5'
+    write_lines(directory, lines)
+    assert {(RESULTS, 0, 'efficiency'), (RESULTS, 0, 'verdict')} <= named(directory)
     assert any('config.toml' in note for note in found.notes)
 
 
@@ -386,10 +392,11 @@ def test_a_directory_of_another_machine_is_clean(directory: Path) -> None:
     assert named(directory) == set()
 
 
-@pytest.mark.parametrize(
-    'line',
-    [
-        '--executor thread --stream-method default proxy --ps-connector local --rate max --task-count 300',
+@pytest.fixture(
+    scope='module',
+    params=[
+        '--executor thread --stream-method default proxy --ps-connector local --rate max '
+        '--task-count 300',
         '--executor simulated --stream-method default --rate max --duration 0.6 --task-sleep 0.01',
         '--executor simulated --stream-method default --duration 1.2 --arrival poisson --load 0.7 '
         '--data-size-dist lognormal:0.5 --warmup 0.3',
@@ -400,16 +407,18 @@ def test_a_directory_of_another_machine_is_clean(directory: Path) -> None:
         '--executor simulated --stream-method default --task-count 5 --load 0.5 1 --task-sleep 0.01',
     ],
 )
-def test_any_kind_of_run_is_clean(
-    tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Closed loops, durations, drawn traffic, no rows, a remote generator, a full queue, few items."""
+def any_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a run: closed loops, durations, drawn traffic, no rows, a full queue."""
+    root = tmp_path_factory.mktemp('any')
     common = '--stream memory --max-workers 3 --task-sleep 0.004 --data-size-bytes 500 --seed 2'
-    words = [*common.split(), *line.split(), '--run-dir', str(tmp_path)]
-    main(['run', *words])
-    (directory,) = tmp_path.iterdir()
-    capsys.readouterr()
-    code = main(['check', str(directory)])
+    main(['run', *common.split(), *request.param.split(), '--run-dir', str(root)])
+    (found,) = root.iterdir()
+    return found
+
+
+def test_any_kind_of_run_is_clean(any_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The laws hold for every way to make a run."""
+    code = main(['check', str(any_run)])
     assert code == EXIT_OK, capsys.readouterr().out
 
 
