@@ -15,6 +15,7 @@ from typing import Any
 
 from streambench.errors import ConfigError
 from streambench.records import PSBENCH_COLUMNS, SCHEMA_VERSION
+from streambench.schemas import other_version
 from streambench.verdict import CAUTION, INVALID
 
 RESULTS = 'results.csv'
@@ -159,9 +160,12 @@ def read_arm(path: str | Path, *, name: str) -> Arm:
     versions = frozenset(row['schema_version'] for _, row in rows if 'schema_version' in row)
     for version in versions:
         if not version.isdecimal() or int(version) > SCHEMA_VERSION:
-            raise ConfigError(
-                f'{name}: {str(path)!r} is of schema version {version!r}, and this streambench reads '
-                f'up to {SCHEMA_VERSION}; compare with the streambench that wrote it.'
+            raise other_version(
+                f'{name}: {str(path)!r}',
+                version,
+                does='compare',
+                reads=range(1, SCHEMA_VERSION + 1),
+                environment=_environment(file.parent / ENVIRONMENT),
             )
     return Arm(
         name=name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from streambench import registry
 from streambench.errors import ConfigError, StreamBenchError
+from streambench.tables import TABLE, Column, render
 
 
 def _missing(plugin: Any) -> list[str]:
@@ -42,14 +43,12 @@ def catalogue() -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def catalogue_text() -> str:
-    """Return the catalogue as a table."""
-    head = ('kind', 'name', 'here', 'what it is')
-    rows = [head, *catalogue()]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return '\n'.join(
-        '  '.join(
-            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
-        ).rstrip()
-        for row in rows
-    )
+def catalogue_text(*, form: str = TABLE) -> str:
+    """Return the catalogue in one of the forms of `--format`."""
+    columns = [
+        Column(name='kind', head='kind', left=True),
+        Column(name='name', head='name', left=True),
+        Column(name='here', head='here', left=True),
+        Column(name='summary', head='what it is', left=True),
+    ]
+    return render(columns, catalogue(), form=form)

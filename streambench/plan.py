@@ -240,6 +240,9 @@ def _recorded(axes: dict[str, list[Any]], points: list[Config], seed: int) -> di
     for name in ('rate', 'load'):
         if name not in axes:
             recorded.pop(name, None)
+    if 'duration' in axes:
+        # It sets the count.
+        recorded.pop('task_count', None)
     secret = {name for name, (entry, _) in known_options().items() if entry.secret}
     sweep = {name: entries for name, entries in axes.items() if len(entries) > 1 and name not in secret}
     for name in sweep:

@@ -71,7 +71,8 @@ def make_run_directory(root: str) -> Path:
     raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
 
 
-def _schema(record: type[Row]) -> pyarrow.Schema:
+def schema_of(record: type[Row]) -> pyarrow.Schema:
+    """Return the Parquet schema of a record."""
     import pyarrow
 
     kinds = {
@@ -121,7 +122,7 @@ class _Parts:
         """Yield rows as columns, a few at a time: the loop wants the GIL meanwhile."""
         import pyarrow
 
-        schema = _schema(self._record)
+        schema = schema_of(self._record)
         for begin in range(0, len(rows), BATCH_ROWS):
             some = rows[begin : begin + BATCH_ROWS]
             if self.completing is not None:

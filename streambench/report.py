@@ -6,16 +6,16 @@ Figures are rounded here and nowhere below.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from streambench.config import RECORD_NONE, Config
+from streambench.config import RECORD_NONE
 from streambench.notes import median, notes_text
 from streambench.outcome_table import outcome_lines
 from streambench.plan import Plan
+from streambench.plan_table import axis_texts, plan_table, swept
 from streambench.records import RunRow
-from streambench.settings import plan_values
-from streambench.tables import text_table
+from streambench.tables import TABLE, text_table
 from streambench.verdict import CAUTION, INVALID, VALID
 from streambench.waterfall import savings, waterfall
 from streambench.wording import seconds_text, size_text, workers_text
@@ -35,32 +35,6 @@ def _counted(number: int, thing: str) -> str:
     return f'{number} {thing}' if number == 1 else f'{number} {thing}s'
 
 
-# Options that have a column of their own in the tables below.
-SHOWN = {
-    *('stream_method', 'data_size_bytes', 'workers', 'task_count', 'task_sleep', 'load', 'rate'),
-    *('max_outstanding', 'max_in_flight'),
-}
-
-
-def swept(plan: Plan) -> tuple[str, ...]:
-    """Return the axes of a plan that have no column of their own."""
-    return tuple(name for name in plan.values.get('sweep', {}) if name not in SHOWN)
-
-
-def axis_texts(config: Config, names: Iterable[str]) -> tuple[str, ...]:
-    """Return a point's values of some options; a dash where its plugins don't have one."""
-    values = plan_values(config)
-    return tuple(_value_text(values.get(name)) for name in names)
-
-
-def _value_text(value: Any) -> str:
-    if value is None:
-        return '–'
-    if isinstance(value, tuple):
-        return ' '.join(f'{key}={item}' for key, item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _servers_text(plan: Plan) -> str:
     """Return brokers and executors of a plan, each once."""
     brokers = [
@@ -74,58 +48,23 @@ def _servers_text(plan: Plan) -> str:
     return f'{", ".join(dict.fromkeys(brokers))} → {", ".join(dict.fromkeys(executors))}'
 
 
-def plan_text(plan: Plan) -> str:
-    """Return the resolved plan, for `--dry-run`."""
-    names = swept(plan)
-    rows = []
-    for run in plan.runs:
-        config = run.config
-        rows.append(
-            (
-                str(run.run + 1),
-                config.stream_method,
-                *axis_texts(config, names),
-                size_text(config.data_size_bytes),
-                str(config.workers),
-                '?' if run.items is None else str(run.items),
-                seconds_text(config.task_sleep) if config.task_sleep else '0',
-                'max' if config.rate_per_s is None else f'{config.rate_per_s:.4g}',
-                '–' if config.offered_load is None else f'{config.offered_load:.3g}',
-                str(run.max_outstanding or '–'),
-                str(run.max_in_flight),
-                '?' if run.expected_s is None else f'{run.expected_s:.1f}',
-            )
-        )
-    head = (
-        'run',
-        'method',
-        *names,
-        'size',
-        'workers',
-        'items',
-        'sleep',
-        'items/s',
-        'load',
-        'credits',
-        'in flight',
-        'seconds',
-    )
+def plan_text(plan: Plan, *, form: str = TABLE) -> str:
+    """Return the resolved plan, for `--dry-run`, in one of the forms of `--format`."""
     sessions = len(plan.sessions())
     workers = dict.fromkeys(workers_text(run) for run in plan.runs)
-    lines = [
+    head = (
         f'{_counted(len(plan.runs), "run")} in {_counted(sessions, "session")}, seed {plan.seed}: '
-        f'{_servers_text(plan)}, {"; ".join(workers)}',
-        '',
-        text_table(head, rows),
-        '',
-    ]
+        f'{_servers_text(plan)}, {"; ".join(workers)}'
+    )
     expected = plan.expected_s
-    lines.append(
+    time_text = (
         'expected time: unknown, since a closed loop runs as fast as it can'
         if expected is None
         else f'expected time: about {expected:.0f} s with starts and warm-ups'
     )
-    return '\n'.join(lines)
+    if form != TABLE:
+        return plan_table(plan, form=form, notes=[head, time_text])
+    return '\n'.join([head, '', plan_table(plan, form=form), '', time_text])
 
 
 def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:

@@ -27,15 +27,18 @@ UNBALANCED = 1.0
 BLANK = {name: getattr(RunRow(), name) for name in column_names(RunRow)}
 
 
-def determined(parts: Sequence[Path], asked: Mapping[str, Any]) -> tuple[dict[str, Any], Tally]:
+def determined(
+    parts: Sequence[Path], asked: Mapping[str, Any], *, own_clock: str | None = None
+) -> tuple[dict[str, Any], Tally]:
     """Return the columns that a run's rows determine, and what the rows add up to.
 
     Args:
         parts: Sealed parts of items.
         asked: Columns that say what was asked.
+        own_clock: Clock domain of the dispatcher; this machine's if absent.
     """
     found = tally(parts, run=asked['run'], warmup_s=asked['warmup_s'])
-    row = found.counts | figures(parts, asked, found)
+    row = found.counts | figures(parts, asked, found, own_clock=own_clock)
     row |= demands(BLANK | dict(asked) | row)
     row['workers_proven'] = found.workers_proven or None
     return row, found

@@ -137,13 +137,16 @@ def durations(
     return [pyarrow.chunked_array(found, pyarrow.float64()) for found in chunks]
 
 
-def figures(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> dict[str, Any]:
+def figures(
+    parts: Sequence[Path], asked: Mapping[str, Any], found: Tally, *, own_clock: str | None = None
+) -> dict[str, Any]:
     """Return the figures that a run's rows determine, under the names of results.csv.
 
     Args:
         parts: Sealed parts of items.
         asked: Columns of results.csv that say what was asked.
         found: What the rows add up to.
+        own_clock: Clock domain of the dispatcher; this machine's if absent.
     """
     run, since_ns = asked['run'], found.window_from_ns
     makespan_s = found.makespan_s
@@ -165,7 +168,7 @@ def figures(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> di
     return (
         result
         | stage_figures(parts, run, sojourns, since_ns=since_ns)
-        | waiting_figures(parts, run, asked['compute_workers'], since_ns=since_ns)
+        | waiting_figures(parts, run, asked['compute_workers'], since_ns=since_ns, own_clock=own_clock)
     )
 
 

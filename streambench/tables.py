@@ -48,7 +48,7 @@ class Cell:
     text: str
 
 
-def add_format_option(parser: argparse.ArgumentParser) -> None:
+def add_format_option(parser: argparse._ActionsContainer) -> None:
     """Add `--format` to a command that prints a table."""
     parser.add_argument(
         '--format',

@@ -21,6 +21,7 @@ COLUMNS = (
     *('run', 'sequence', 'phase', 'status', 'size_bytes', 'intended_ns', 'send_ns', 'receive_ns'),
     *('complete_ns', 'reordered', 'fault', 'worker_host', 'worker_pid', 'worker_thread'),
 )
+TEXTS = ('phase', 'status', 'worker_host', 'worker_clock', 'fault', 'error')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,8 @@ def rows_of(parts: Iterable[Path], run: int, columns: Iterable[str]) -> pyarrow.
         pyarrow.parquet.read_table(part, columns=wanted, filters=[('run', '=', run)]) for part in parts
     ]
     if not tables:
-        return pyarrow.table({name: pyarrow.array([], pyarrow.int64()) for name in wanted})
+        kinds = {name: pyarrow.string() if name in TEXTS else pyarrow.int64() for name in wanted}
+        return pyarrow.table({name: pyarrow.array([], kind) for name, kind in kinds.items()})
     return pyarrow.concat_tables(tables)
 
 

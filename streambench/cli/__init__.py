@@ -51,11 +51,12 @@ def _run(arguments: Sequence[str]) -> int:
     elif namespace.command == 'list':
         from streambench.catalogue import catalogue_text
 
-        say(catalogue_text())
-    elif namespace.command == 'compare':
-        from streambench.cli import compare
+        say(catalogue_text(form=namespace.format))
+    elif namespace.command in ('check', 'compare', 'summarize'):
+        from streambench.cli import check, compare, summarize
 
-        return compare.run(namespace)
+        commands = {'check': check.run, 'compare': compare.run, 'summarize': summarize.run}
+        return commands[namespace.command](namespace)
     else:
         plan = plan_of(namespace, os.environ)
         if not namespace.dry_run:
@@ -64,5 +65,5 @@ def _run(arguments: Sequence[str]) -> int:
             return measure(plan)
         from streambench.report import plan_text
 
-        say(plan_text(plan))
+        say(plan_text(plan, form=namespace.format))
     return EXIT_OK

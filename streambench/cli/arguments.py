@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from streambench import __version__, registry
-from streambench.cli import compare
+from streambench.cli import check, compare, summarize
 from streambench.config import CHOOSERS, OPTIONS
 from streambench.errors import ConfigError
 from streambench.kinds import PASSWORD_REMEDY
 from streambench.options import Option
 from streambench.settings import known_options, plugin_options, read_toml
+from streambench.tables import add_format_option
 
 if TYPE_CHECKING:
     from streambench.plan import Plan
@@ -109,13 +110,15 @@ def parser(*, others: bool) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument('--version', action='version', version=f'streambench {__version__}')
-    commands.add_parser(
+    listing = commands.add_parser(
         'list',
         help='show every broker, connector and executor, and whether it can run here',
         description='Show every broker, connector and executor, and whether it can run here.',
         allow_abbrev=False,
     )
-    compare.add_parser(commands)
+    add_format_option(listing)
+    for command in (compare, summarize, check):
+        command.add_parser(commands)
     groups = {name: run.add_argument_group(title) for name, title in GROUPS.items()}
     for entry, takers in known_options(others=others).values():
         if not entry.secret:
@@ -124,6 +127,7 @@ def parser(*, others: bool) -> argparse.ArgumentParser:
         '--config', metavar='FILE', help='TOML file of options and [sweep]; flags win over it'
     )
     groups['run'].add_argument('--dry-run', action='store_true', help='show the resolved plan and stop')
+    add_format_option(groups['run'])
     groups['broker'].description = (
         'Passwords come from $STREAMBENCH_STREAM_PASSWORD and $STREAMBENCH_PS_PASSWORD, or from a '
         'file with a URL; they are never recorded.'

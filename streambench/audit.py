@@ -1,0 +1,413 @@
+"""Whether the figures of a run directory are what its items, series and config.toml say.
+
+Everything is computed again, and no stored digest is trusted. Figures that nothing else determines are
+only held equal in results.csv and summary.json, and named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streambench.clock import NS_PER_S, clock_domain
+from streambench.difference import Difference
+from streambench.item_laws import Known, item_differences
+from streambench.records import SCHEMA_VERSION, ItemRow, RunRow, SeriesRow, column_names
+from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, states
+from streambench.run_directory import CONFIG, SUMMARY, RunDirectory
+from streambench.run_row import BLANK, judged
+from streambench.series_laws import series_differences
+from streambench.stored_rows import StoredRows, Unreadable
+from streambench.tally import Tally, tally
+from streambench.verdict import COMPLETE, ENDED_BY_FAILURE
+
+# The same code computed both, so they differ by the order of additions at most.
+RELATIVE = 1e-9
+ABSOLUTE = 1e-12
+# Seconds since the epoch have 53 bits: a quarter of a microsecond.
+EPOCH_S = 1e-6
+FIRST, LAST = 'start_submit_tasks_timestamp', 'end_tasks_done_timestamp'
+JUDGED = ('bottleneck', 'verdict', 'reasons')
+# With --record none these are computed from the two timestamps and the count.
+WITHOUT_ITEMS = frozenset({'makespan_s', 'throughput_per_s'})
+COUNTED_LIVE = frozenset(
+    {'sent', 'publish_failed', 'received', 'completed_tasks', 'failed', 'lost', 'reordered', 'corrupt'}
+) | {'workers_proven', 'bytes_per_s'}
+# What nothing else tells of an item, and of a row of the series.
+FREE_ITEM_COLUMNS = ('worker_host', 'worker_clock', 'worker_pid', 'worker_thread', 'fault', 'error')
+FREE_SERIES_COLUMNS = ('queue_bytes', 'backpressure_s')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What a check came to.
+
+    Attributes:
+        differences: What doesn't agree.
+        runs: How many runs were checked.
+        recomputed: How many cells of both files were computed again.
+        undetermined: Columns of results.csv that were only held equal in both files.
+        notes: What else must be known to read this.
+    """
+
+    differences: tuple[Difference, ...]
+    runs: int
+    recomputed: int
+    undetermined: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    value: Any
+    source: str
+
+
+def audit(directory: RunDirectory) -> Audit:
+    """Check a run directory.
+
+    Args:
+        directory: What was found in it.
+    """
+    found: list[Difference] = [
+        Difference(
+            file=trouble.file,
+            run=None,
+            column='',
+            stored=trouble.what,
+            recomputed=None,
+            source='reading',
+        )
+        for trouble in directory.troubles
+        if trouble.file != CONFIG
+    ]
+    # A plan that can't be made here is no fault of the figures.
+    notes = [str(trouble) for trouble in directory.troubles if trouble.file == CONFIG]
+    for stored, name in ((directory.results, 'results.csv'), (directory.summary, SUMMARY)):
+        if not stored.there:
+            found.append(_whole(stored.file or name, 'is missing'))
+    found += _stated_version(directory.summary)
+    pairs = _paired(directory, found)
+    recomputed = 0
+    undetermined: dict[str, None] = {}
+    for run, result, summary in pairs:
+        if result is None and summary is None:
+            what = 'no row'
+            for stored in (directory.results, directory.summary):
+                if stored.there:
+                    found.append(_cell(stored.file, run, 'run', what, run, 'items and series'))
+            continue
+        cells = _Cells(directory, run, result, summary)
+        expected, laws = _expected(directory, run, cells)
+        found += cells.compare(expected) + laws
+        recomputed += len(cells.rows) * len({*expected, *cells.judged})
+        undetermined |= dict.fromkeys(
+            name for name in column_names(RunRow) if name not in expected and name not in cells.judged
+        )
+    if directory.plan is None:
+        notes.append('so what was asked, the schedule and the verdict were not computed again')
+    elif len(pairs) < len(directory.plan.runs):
+        notes.append(f'{len(pairs)} of the {len(directory.plan.runs)} runs of the plan are there')
+    return Audit(
+        differences=tuple(_unique(found)),
+        runs=len(pairs),
+        recomputed=recomputed,
+        undetermined=tuple(undetermined),
+        notes=tuple(notes),
+    )
+
+
+def _whole(file: str, what: str) -> Difference:
+    return Difference(file=file, run=None, column='', stored=what, recomputed=None, source='reading')
+
+
+def _cell(
+    file: str, run: int | None, column: str, stored: Any, recomputed: Any, source: str
+) -> Difference:
+    return Difference(
+        file=file, run=run, column=column, stored=stored, recomputed=recomputed, source=source
+    )
+
+
+def _unique(found: Sequence[Difference]) -> list[Difference]:
+    return list({(d.file, d.run, d.column, str(d.stored)): d for d in reversed(found)}.values())[::-1]
+
+
+def _stated_version(stored: StoredRows) -> list[Difference]:
+    return [
+        _cell(stored.file, None, 'schema_version', version, SCHEMA_VERSION, 'the parts of items')
+        for version in stored.stated
+        if version != SCHEMA_VERSION
+    ]
+
+
+Row = Mapping[str, Any]
+
+
+def _paired(
+    directory: RunDirectory, found: list[Difference]
+) -> list[tuple[int, Row | None, Row | None]]:
+    """Return the rows of both files by run; a number of a run may be what is wrong."""
+    results, summary = directory.results, directory.summary
+    there = directory.kept
+    left, right = list(results.rows), list(summary.rows)
+    if len(left) > len(right) and right:
+        # A file of results elsewhere holds those of other plans too.
+        left = [max(left, key=lambda row: _alike(row, other)) for other in right]
+    pairs: list[tuple[int, Row | None, Row | None]] = []
+    if len(left) == len(right):
+        for place, (one, two) in enumerate(zip(left, right, strict=True)):
+            numbers = (one.get('run'), two.get('run'))
+            number = numbers[0] if numbers[0] == numbers[1] and numbers[0] in there else None
+            if number is None:
+                number = next((n for n in (place, *numbers) if n in numbers and n in there), place)
+            pairs.append((int(number), one, two))
+    else:
+        by_run = [{row.get('run'): row for row in rows} for rows in (left, right)]
+        for number in sorted({n for rows in by_run for n in rows if isinstance(n, int)}):
+            pairs.append((number, by_run[0].get(number), by_run[1].get(number)))
+            for stored, other, rows in (
+                (results, summary, by_run[0]),
+                (summary, results, by_run[1]),
+            ):
+                if number not in rows and stored.there:
+                    found.append(_cell(stored.file, number, 'run', 'no row', number, other.file))
+    known = {number for number, _, _ in pairs}
+    pairs += [(number, None, None) for number in sorted(there - known)]
+    return pairs
+
+
+def _alike(row: Row, other: Row) -> int:
+    return sum(other.get(name) == value for name, value in row.items())
+
+
+class _Cells:
+    """The two rows of a run, cell by cell."""
+
+    def __init__(
+        self, directory: RunDirectory, run: int, result: Row | None, summary: Row | None
+    ) -> None:
+        self.run = run
+        self.rows: dict[str, Row] = {}
+        if result is not None:
+            self.rows[directory.results.file] = result
+        if summary is not None:
+            self.rows[directory.summary.file] = summary
+        uneven = directory.results.uneven
+        self._shifted: Row | None = None
+        if any(result is directory.results.rows[place] for place in uneven):
+            # Its cells stand under wrong headings from somewhere on.
+            self._shifted = self.rows.pop(directory.results.file)
+        self._results = directory.results.file
+        self._bounds = directory.bounds(run)
+        # Without a plan nobody knows the bounds of the verdict.
+        self.judged = JUDGED if directory.plan else JUDGED[:1]
+
+    def one(self) -> dict[str, Any]:
+        """Return one row out of both: summary.json's, where its cells can be read."""
+        row = dict(BLANK)
+        for stored in self.rows.values():
+            row |= _readable(stored)
+        return row | {'run': self.run}
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Return each row as far as it can be read."""
+        return [BLANK | _readable(row) for row in self.rows.values()]
+
+    def compare(self, expected: Mapping[str, _Expected]) -> list[Difference]:
+        """Return where the files differ from what is expected and from each other."""
+        found = self._astray(expected)
+        for name in column_names(RunRow):
+            if name not in self.judged:
+                found += self._column(name, expected.get(name))
+        free = {name: entry.value for name, entry in expected.items()}
+        verdicts: dict[str, Row] = {}
+        for file, values in zip(self.rows, self.candidates(), strict=True):
+            verdicts[file] = judged(values | free, bounds=self._bounds)
+        for name in self.judged:
+            stored = {file: row.get(name) for file, row in self.rows.items()}
+            # Where another figure was touched, a verdict may follow from the other file's.
+            right = {verdict[name] for verdict in verdicts.values()}
+            if len(set(map(str, stored.values()))) > 1:
+                right = set()
+            found += [
+                _cell(file, self.run, name, _plain(value), verdicts[file][name], 'the other columns')
+                for file, value in stored.items()
+                if value not in right and value != verdicts[file][name]
+            ]
+        return found
+
+    def _column(self, name: str, entry: _Expected | None) -> list[Difference]:
+        values = {file: row.get(name, Unreadable('')) for file, row in self.rows.items()}
+        differ = len(values) > 1 and not _same(*values.values(), exactly=True)
+        if entry is None:
+            if not differ:
+                return [
+                    _cell(file, self.run, name, str(value), None, 'the schema')
+                    for file, value in values.items()
+                    if isinstance(value, Unreadable)
+                ]
+            (file, value), (other, against) = values.items()
+            if isinstance(against, Unreadable):
+                (file, value), (other, against) = (other, against), (file, value)
+            return [_cell(file, self.run, name, _plain(value), _plain(against), other)]
+        wrong = {file: value for file, value in values.items() if not _same(value, entry.value)}
+        if not wrong and differ:
+            # Both are near enough; the one that is farther away was touched.
+            distances = {file: abs(value - entry.value) for file, value in values.items()}
+            file = max(distances, key=distances.__getitem__)
+            wrong = {file: values[file]}
+        return [
+            _cell(file, self.run, name, _plain(value), entry.value, entry.source)
+            for file, value in wrong.items()
+        ]
+
+    def _astray(self, expected: Mapping[str, _Expected]) -> list[Difference]:
+        """Return the first column in which a row with too few or too many cells goes astray."""
+        result = self._shifted
+        if result is None:
+            return []
+        other = self.one() | ({} if self.rows else {n: e.value for n, e in expected.items()})
+        for name in column_names(RunRow):
+            value = result.get(name, Unreadable(''))
+            if not _same(value, other[name], exactly=True):
+                return [
+                    _cell(self._results, self.run, name, _plain(value), other[name], 'the other file')
+                ]
+        return []
+
+
+def _readable(row: Row) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in row.items()
+        if name in BLANK and not isinstance(value, Unreadable)
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Unreadable) else value
+
+
+def _same(value: Any, other: Any, *, exactly: bool = False) -> bool:
+    """Whether two cells hold the same."""
+    if isinstance(value, Unreadable) or isinstance(other, Unreadable):
+        return False
+    number = isinstance(value, float) or isinstance(other, float)
+    if number and value is not None and other is not None and not exactly:
+        return math.isclose(value, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return type(value) is type(other) and bool(value == other) if not number else bool(value == other)
+
+
+def _expected(
+    directory: RunDirectory, run: int, cells: _Cells
+) -> tuple[dict[str, _Expected], list[Difference]]:
+    """Return what the cells of a run must hold, and which laws its rows break."""
+    spec = directory.spec(run)
+    recorded, items = directory.recorded(run), directory.items_of(run)
+    row = cells.one()
+    found: list[Difference] = []
+    expected: dict[str, _Expected] = {
+        'run': _Expected(run, 'the order of runs'),
+        'schema_version': _Expected(SCHEMA_VERSION, 'the parts of items'),
+    }
+    traffic = spec.traffic() if spec else None
+    own = directory.own_clock or clock_domain()
+    if spec is not None:
+        asked = spec.columns()
+        asked['loop'] = spec.config.loop
+        if spec.config.duration is not None:
+            # The count is what the schedule, or the generator, made of the duration.
+            asked.pop('task_count')
+        expected |= {name: _Expected(value, CONFIG) for name, value in asked.items()}
+        row |= asked
+    if recorded:
+        if spec is not None:
+            sent = tally(items, run=run, warmup_s=0.0).counts['sent']
+            row['task_count'] = resolved_count(spec, sent, traffic)
+            expected['task_count'] = _Expected(row['task_count'], CONFIG)
+        again = figures_again(items, row, own_clock=own)
+        if again is None:
+            what = 'contradict each other, so that no figure follows'
+            found.append(_cell('items', run, '', what, None, 'reading'))
+        else:
+            figures, totals = again
+            blank = {name: BLANK[name] for name in ITEM_COLUMNS}
+            expected |= {name: _Expected(value, 'items') for name, value in (blank | figures).items()}
+            if row['ended'] == ENDED_BY_FAILURE and not totals.counts['sent']:
+                # No worker answered, or too few: then none is taken for proven.
+                del expected['workers_proven']
+            found += _timestamps(cells, totals)
+    else:
+        blank = {name: BLANK[name] for name in ITEM_COLUMNS - WITHOUT_ITEMS - COUNTED_LIVE}
+        expected |= {name: _Expected(value, '--record none') for name, value in blank.items()}
+        if row['makespan_s']:
+            rate = row['completed_tasks'] / row['makespan_s']
+            expected['throughput_per_s'] = _Expected(rate, 'completed_tasks and makespan_s')
+    row |= {name: entry.value for name, entry in expected.items()}
+    series = states(directory, run)
+    if series:
+        stood_s = series[-1]['backpressure_s']
+        expected['backpressure_s'] = _Expected(stood_s, 'series')
+    found += series_differences(series, items, row, recorded=recorded)
+    complete = bool(cells.rows) and all(e['ended'] == COMPLETE for e in cells.candidates())
+    if complete and row['sent'] != row['task_count']:
+        for file in cells.rows:
+            found.append(
+                _cell(file, run, 'ended', COMPLETE, f'{row["sent"]} of {row["task_count"]}', 'sent')
+            )
+    if recorded:
+        found += item_differences(
+            items,
+            Known(
+                run=run,
+                generator=row['generator'],
+                warmup_s=row['warmup_s'],
+                complete=complete,
+                own_clock=own,
+                pacing_floor_s=row['pacing_floor_s'],
+                traffic=traffic,
+                data_size_bytes=row['data_size_bytes'],
+            ),
+        )
+    return expected, found
+
+
+def _timestamps(cells: _Cells, totals: Tally) -> list[Difference]:
+    """Hold the distance of the two dates against that of the first send and the last completion."""
+    first, last = totals.first_intended_ns, totals.last_complete_ns
+    found: list[Difference] = []
+    sound: list[Row] = []
+    rows = dict(zip(cells.rows, cells.candidates(), strict=True))
+    for row in rows.values():
+        if first is None or last is None:
+            good = not row[LAST] and (first is not None or not row[FIRST])
+        else:
+            good = abs(row[LAST] - row[FIRST] - (last - first) / NS_PER_S) <= EPOCH_S
+        if good:
+            sound.append(row)
+    for file, row in rows.items():
+        if any(row is other for other in sound):
+            continue
+        if sound:
+            # The other file tells which of the two was touched.
+            found += [
+                _cell(file, cells.run, name, row[name], sound[0][name], 'items')
+                for name in (FIRST, LAST)
+                if row[name] != sound[0][name]
+            ]
+        elif first is None or last is None:
+            found.append(_cell(file, cells.run, LAST, row[LAST], 0.0, 'items'))
+        else:
+            end = row[FIRST] + (last - first) / NS_PER_S
+            found.append(_cell(file, cells.run, LAST, row[LAST], end, f'items, from {FIRST}'))
+    return found
+
+
+def free_columns() -> Mapping[str, Sequence[str]]:
+    """Return the columns of items and series that nothing else determines."""
+    assert {*FREE_ITEM_COLUMNS} <= {*column_names(ItemRow)}
+    assert {*FREE_SERIES_COLUMNS} <= {*column_names(SeriesRow)}
+    return {'items': FREE_ITEM_COLUMNS, 'series': FREE_SERIES_COLUMNS}
