@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from streambench.config import OPTIONS
@@ -15,6 +16,7 @@ from streambench.errors import ConfigError
 from streambench.options import PLAN
 from streambench.plan import Plan, make_plan, session_key
 from streambench.recorder import Recorder
+from streambench.session import open_session
 from streambench.settings import read_toml
 
 ONE: dict[str, Any] = {'stream_method': 'default', 'data_size_bytes': 1000, 'task_sleep': 1}
@@ -224,10 +226,6 @@ def test_each_repetition_may_have_a_session_of_its_own(tmp_path: Path) -> None:
 
 async def test_a_fresh_executor_has_workers_of_its_own(tmp_path: Path) -> None:
     """Repetitions ran in different worker processes, the points of one in the same."""
-    import pyarrow.parquet
-
-    from streambench.session import open_session
-
     values: dict[str, Any] = {
         **ONE,
         'executor': 'process',

@@ -164,6 +164,7 @@ def test_rows_add_up(tmp_path: Path) -> None:
         'completed_tasks': 2,
         'failed': 1,
         'lost': 1,
+        'unfinished': 0,
         'reordered': 1,
         'corrupt': 1,
     }
