@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {'plan', 'summary', 'environment', 'ledger', 'catalogue'},
     {'recorder', 'arm', 'generator', 'dispatcher', 'run_row', 'strain', 'stored_rows'},
     {'production', 'comparability', 'run_directory', 'item_laws', 'series_laws'},
-    {'run', 'comparison', 'recount'},
+    {'run', 'comparison', 'recount', 'stored_cells'},
     {'session', 'audit'},
     {'wording'},
     {'waterfall', 'plan_table'},
