@@ -6,10 +6,8 @@ only held equal in results.csv and summary.json, and named.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from streambench.clock import NS_PER_S, clock_domain
 from streambench.difference import Difference
@@ -17,19 +15,16 @@ from streambench.item_laws import Known, item_differences
 from streambench.records import SCHEMA_VERSION, ItemRow, RunRow, SeriesRow, column_names
 from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, states
 from streambench.run_directory import CONFIG, SUMMARY, RunDirectory
-from streambench.run_row import BLANK, judged
+from streambench.run_row import BLANK
 from streambench.series_laws import series_differences
-from streambench.stored_rows import StoredRows, Unreadable
+from streambench.stored_cells import Cells, Expected, Row, differing
+from streambench.stored_rows import StoredRows
 from streambench.tally import Tally, tally
 from streambench.verdict import COMPLETE, ENDED_BY_FAILURE
 
-# The same code computed both, so they differ by the order of additions at most.
-RELATIVE = 1e-9
-ABSOLUTE = 1e-12
 # Seconds since the epoch have 53 bits: a quarter of a microsecond.
 EPOCH_S = 1e-6
 FIRST, LAST = 'start_submit_tasks_timestamp', 'end_tasks_done_timestamp'
-JUDGED = ('bottleneck', 'verdict', 'reasons')
 # With --record none these are computed from the two timestamps and the count.
 WITHOUT_ITEMS = frozenset({'makespan_s', 'throughput_per_s'})
 COUNTED_LIVE = frozenset(
@@ -57,12 +52,6 @@ class Audit:
     recomputed: int
     undetermined: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    value: Any
-    source: str
 
 
 def audit(directory: RunDirectory) -> Audit:
@@ -97,9 +86,9 @@ def audit(directory: RunDirectory) -> Audit:
             what = 'no row'
             for stored in (directory.results, directory.summary):
                 if stored.there:
-                    found.append(_cell(stored.file, run, 'run', what, run, 'items and series'))
+                    found.append(differing(stored.file, run, 'run', what, run, 'items and series'))
             continue
-        cells = _Cells(directory, run, result, summary)
+        cells = Cells(directory, run, result, summary)
         expected, laws = _expected(directory, run, cells)
         found += cells.compare(expected) + laws
         recomputed += len(cells.rows) * len({*expected, *cells.judged})
@@ -123,27 +112,16 @@ def _whole(file: str, what: str) -> Difference:
     return Difference(file=file, run=None, column='', stored=what, recomputed=None, source='reading')
 
 
-def _cell(
-    file: str, run: int | None, column: str, stored: Any, recomputed: Any, source: str
-) -> Difference:
-    return Difference(
-        file=file, run=run, column=column, stored=stored, recomputed=recomputed, source=source
-    )
-
-
 def _unique(found: Sequence[Difference]) -> list[Difference]:
     return list({(d.file, d.run, d.column, str(d.stored)): d for d in reversed(found)}.values())[::-1]
 
 
 def _stated_version(stored: StoredRows) -> list[Difference]:
     return [
-        _cell(stored.file, None, 'schema_version', version, SCHEMA_VERSION, 'the parts of items')
+        differing(stored.file, None, 'schema_version', version, SCHEMA_VERSION, 'the parts of items')
         for version in stored.stated
         if version != SCHEMA_VERSION
     ]
-
-
-Row = Mapping[str, Any]
 
 
 def _paired(
@@ -173,7 +151,7 @@ def _paired(
                 (summary, results, by_run[1]),
             ):
                 if number not in rows and stored.there:
-                    found.append(_cell(stored.file, number, 'run', 'no row', number, other.file))
+                    found.append(differing(stored.file, number, 'run', 'no row', number, other.file))
     known = {number for number, _, _ in pairs}
     pairs += [(number, None, None) for number in sorted(there - known)]
     return pairs
@@ -183,135 +161,17 @@ def _alike(row: Row, other: Row) -> int:
     return sum(other.get(name) == value for name, value in row.items())
 
 
-class _Cells:
-    """The two rows of a run, cell by cell."""
-
-    def __init__(
-        self, directory: RunDirectory, run: int, result: Row | None, summary: Row | None
-    ) -> None:
-        self.run = run
-        self.rows: dict[str, Row] = {}
-        if result is not None:
-            self.rows[directory.results.file] = result
-        if summary is not None:
-            self.rows[directory.summary.file] = summary
-        uneven = directory.results.uneven
-        self._shifted: Row | None = None
-        if any(result is directory.results.rows[place] for place in uneven):
-            # Its cells stand under wrong headings from somewhere on.
-            self._shifted = self.rows.pop(directory.results.file)
-        self._results = directory.results.file
-        self._bounds = directory.bounds(run)
-        # Without a plan nobody knows the bounds of the verdict.
-        self.judged = JUDGED if directory.plan else JUDGED[:1]
-
-    def one(self) -> dict[str, Any]:
-        """Return one row out of both: summary.json's, where its cells can be read."""
-        row = dict(BLANK)
-        for stored in self.rows.values():
-            row |= _readable(stored)
-        return row | {'run': self.run}
-
-    def candidates(self) -> list[dict[str, Any]]:
-        """Return each row as far as it can be read."""
-        return [BLANK | _readable(row) for row in self.rows.values()]
-
-    def compare(self, expected: Mapping[str, _Expected]) -> list[Difference]:
-        """Return where the files differ from what is expected and from each other."""
-        found = self._astray(expected)
-        for name in column_names(RunRow):
-            if name not in self.judged:
-                found += self._column(name, expected.get(name))
-        free = {name: entry.value for name, entry in expected.items()}
-        verdicts: dict[str, Row] = {}
-        for file, values in zip(self.rows, self.candidates(), strict=True):
-            verdicts[file] = judged(values | free, bounds=self._bounds)
-        for name in self.judged:
-            stored = {file: row.get(name) for file, row in self.rows.items()}
-            # Where another figure was touched, a verdict may follow from the other file's.
-            right = {verdict[name] for verdict in verdicts.values()}
-            if len(set(map(str, stored.values()))) > 1:
-                right = set()
-            found += [
-                _cell(file, self.run, name, _plain(value), verdicts[file][name], 'the other columns')
-                for file, value in stored.items()
-                if value not in right and value != verdicts[file][name]
-            ]
-        return found
-
-    def _column(self, name: str, entry: _Expected | None) -> list[Difference]:
-        values = {file: row.get(name, Unreadable('')) for file, row in self.rows.items()}
-        differ = len(values) > 1 and not _same(*values.values(), exactly=True)
-        if entry is None:
-            if not differ:
-                return [
-                    _cell(file, self.run, name, str(value), None, 'the schema')
-                    for file, value in values.items()
-                    if isinstance(value, Unreadable)
-                ]
-            (file, value), (other, against) = values.items()
-            if isinstance(against, Unreadable):
-                (file, value), (other, against) = (other, against), (file, value)
-            return [_cell(file, self.run, name, _plain(value), _plain(against), other)]
-        wrong = {file: value for file, value in values.items() if not _same(value, entry.value)}
-        if not wrong and differ:
-            # Both are near enough; the one that is farther away was touched.
-            distances = {file: abs(value - entry.value) for file, value in values.items()}
-            file = max(distances, key=distances.__getitem__)
-            wrong = {file: values[file]}
-        return [
-            _cell(file, self.run, name, _plain(value), entry.value, entry.source)
-            for file, value in wrong.items()
-        ]
-
-    def _astray(self, expected: Mapping[str, _Expected]) -> list[Difference]:
-        """Return the first column in which a row with too few or too many cells goes astray."""
-        result = self._shifted
-        if result is None:
-            return []
-        other = self.one() | ({} if self.rows else {n: e.value for n, e in expected.items()})
-        for name in column_names(RunRow):
-            value = result.get(name, Unreadable(''))
-            if not _same(value, other[name], exactly=True):
-                return [
-                    _cell(self._results, self.run, name, _plain(value), other[name], 'the other file')
-                ]
-        return []
-
-
-def _readable(row: Row) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in row.items()
-        if name in BLANK and not isinstance(value, Unreadable)
-    }
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Unreadable) else value
-
-
-def _same(value: Any, other: Any, *, exactly: bool = False) -> bool:
-    """Whether two cells hold the same."""
-    if isinstance(value, Unreadable) or isinstance(other, Unreadable):
-        return False
-    number = isinstance(value, float) or isinstance(other, float)
-    if number and value is not None and other is not None and not exactly:
-        return math.isclose(value, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
-    return type(value) is type(other) and bool(value == other) if not number else bool(value == other)
-
-
 def _expected(
-    directory: RunDirectory, run: int, cells: _Cells
-) -> tuple[dict[str, _Expected], list[Difference]]:
+    directory: RunDirectory, run: int, cells: Cells
+) -> tuple[dict[str, Expected], list[Difference]]:
     """Return what the cells of a run must hold, and which laws its rows break."""
     spec = directory.spec(run)
     recorded, items = directory.recorded(run), directory.items_of(run)
     row = cells.one()
     found: list[Difference] = []
-    expected: dict[str, _Expected] = {
-        'run': _Expected(run, 'the order of runs'),
-        'schema_version': _Expected(SCHEMA_VERSION, 'the parts of items'),
+    expected: dict[str, Expected] = {
+        'run': Expected(run, 'the order of runs'),
+        'schema_version': Expected(SCHEMA_VERSION, 'the parts of items'),
     }
     traffic = spec.traffic() if spec else None
     own = directory.own_clock or clock_domain()
@@ -321,42 +181,42 @@ def _expected(
         if spec.config.duration is not None:
             # The count is what the schedule, or the generator, made of the duration.
             asked.pop('task_count')
-        expected |= {name: _Expected(value, CONFIG) for name, value in asked.items()}
+        expected |= {name: Expected(value, CONFIG) for name, value in asked.items()}
         row |= asked
     if recorded:
         if spec is not None:
             sent = tally(items, run=run, warmup_s=0.0).counts['sent']
             row['task_count'] = resolved_count(spec, sent, traffic)
-            expected['task_count'] = _Expected(row['task_count'], CONFIG)
+            expected['task_count'] = Expected(row['task_count'], CONFIG)
         again = figures_again(items, row, own_clock=own)
         if again is None:
             what = 'contradict each other, so that no figure follows'
-            found.append(_cell('items', run, '', what, None, 'reading'))
+            found.append(differing('items', run, '', what, None, 'reading'))
         else:
             figures, totals = again
             blank = {name: BLANK[name] for name in ITEM_COLUMNS}
-            expected |= {name: _Expected(value, 'items') for name, value in (blank | figures).items()}
+            expected |= {name: Expected(value, 'items') for name, value in (blank | figures).items()}
             if row['ended'] == ENDED_BY_FAILURE and not totals.counts['sent']:
                 # No worker answered, or too few: then none is taken for proven.
                 del expected['workers_proven']
             found += _timestamps(cells, totals)
     else:
         blank = {name: BLANK[name] for name in ITEM_COLUMNS - WITHOUT_ITEMS - COUNTED_LIVE}
-        expected |= {name: _Expected(value, '--record none') for name, value in blank.items()}
+        expected |= {name: Expected(value, '--record none') for name, value in blank.items()}
         if row['makespan_s']:
             rate = row['completed_tasks'] / row['makespan_s']
-            expected['throughput_per_s'] = _Expected(rate, 'completed_tasks and makespan_s')
+            expected['throughput_per_s'] = Expected(rate, 'completed_tasks and makespan_s')
     row |= {name: entry.value for name, entry in expected.items()}
     series = states(directory, run)
     if series:
         stood_s = series[-1]['backpressure_s']
-        expected['backpressure_s'] = _Expected(stood_s, 'series')
+        expected['backpressure_s'] = Expected(stood_s, 'series')
     found += series_differences(series, items, row, recorded=recorded)
     complete = bool(cells.rows) and all(e['ended'] == COMPLETE for e in cells.candidates())
     if complete and row['sent'] != row['task_count']:
         for file in cells.rows:
             found.append(
-                _cell(file, run, 'ended', COMPLETE, f'{row["sent"]} of {row["task_count"]}', 'sent')
+                differing(file, run, 'ended', COMPLETE, f'{row["sent"]} of {row["task_count"]}', 'sent')
             )
     if recorded:
         found += item_differences(
@@ -375,7 +235,7 @@ def _expected(
     return expected, found
 
 
-def _timestamps(cells: _Cells, totals: Tally) -> list[Difference]:
+def _timestamps(cells: Cells, totals: Tally) -> list[Difference]:
     """Hold the distance of the two dates against that of the first send and the last completion."""
     first, last = totals.first_intended_ns, totals.last_complete_ns
     found: list[Difference] = []
@@ -394,15 +254,15 @@ def _timestamps(cells: _Cells, totals: Tally) -> list[Difference]:
         if sound:
             # The other file tells which of the two was touched.
             found += [
-                _cell(file, cells.run, name, row[name], sound[0][name], 'items')
+                differing(file, cells.run, name, row[name], sound[0][name], 'items')
                 for name in (FIRST, LAST)
                 if row[name] != sound[0][name]
             ]
         elif first is None or last is None:
-            found.append(_cell(file, cells.run, LAST, row[LAST], 0.0, 'items'))
+            found.append(differing(file, cells.run, LAST, row[LAST], 0.0, 'items'))
         else:
             end = row[FIRST] + (last - first) / NS_PER_S
-            found.append(_cell(file, cells.run, LAST, row[LAST], end, f'items, from {FIRST}'))
+            found.append(differing(file, cells.run, LAST, row[LAST], end, f'items, from {FIRST}'))
     return found
 
 

@@ -130,14 +130,19 @@ def open_run_directory(
     items, item_versions = _parts(directory, ITEMS, ItemRow, troubles)
     series, series_versions = _parts(directory, SERIES, SeriesRow, troubles)
     if not (items or series or results.rows or summary.rows):
-        _refuse_empty(name, there, troubles)
+        _refuse_empty(name, there, [entry for entry in troubles if entry.file != CONFIG])
     versions: set[Any] = item_versions | series_versions
     if not versions:
         versions = {row.get('schema_version') for row in (*results.rows, *summary.rows)} | {
             *summary.stated
         }
-    known = versions & {*reads}
-    if versions and not known:
+    versions.discard(None)
+    if not versions:
+        raise ConfigError(
+            f'{name} holds results that name no schema version, as those of psbench, and no {ITEMS}: '
+            f'there is nothing to {does}; name a run directory of streambench.'
+        )
+    if not versions & {*reads}:
         raise other_version(name, next(iter(versions)), does=does, reads=reads, environment=environment)
     with tempfile.TemporaryDirectory(prefix='streambench-') as copies:
         if SCHEMA_VERSION not in versions:

@@ -33,7 +33,7 @@ LAYERS: list[set[str]] = [
     {'recorder', 'arm', 'generator', 'dispatcher', 'run_row', 'strain', 'stored_rows'},
     {'production', 'comparability', 'series', 'run_directory', 'item_laws', 'series_laws'},
     {'patience'},
-    {'run', 'comparison', 'recount'},
+    {'run', 'comparison', 'recount', 'stored_cells'},
     {'session', 'audit'},
     {'wording'},
     {'notes'},

@@ -164,7 +164,7 @@ def _refuse_unknown(word: str) -> NoReturn:
         )
     options = known_options(others=True).values()
     flags = [name[2:] for entry, _ in options if not entry.secret for name in entry.flags]
-    names = [*flags, 'config', 'dry-run', 'version', 'help']
+    names = [*flags, 'config', 'dry-run', 'format', 'version', 'help']
     near = difflib.get_close_matches(flag.lstrip('-'), names, n=1)
     hint = f'did you mean --{near[0]}?' if near else '`streambench run --help` shows what there is.'
     raise ConfigError(f'there is no flag {word.partition("=")[0]}; {hint}')

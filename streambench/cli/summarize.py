@@ -68,14 +68,16 @@ def run(namespace: argparse.Namespace) -> int:
     Raises:
         ConfigError: If the directory can't be read, or holds no items.
     """
+    from streambench.recorder import ITEMS
     from streambench.recount import recount, runs_of
     from streambench.run_directory import open_run_directory
 
     with open_run_directory(namespace.directory, does='summarize', reads=(1, 2)) as directory:
+        damaged = [entry for entry in directory.troubles if entry.file.startswith(ITEMS)]
         if not directory.items:
             raise ConfigError(
                 f'{namespace.directory!r} holds no items to compute from ('
-                + (str(directory.troubles[0]) if directory.troubles else 'as with --record none')
+                + (str(damaged[0]) if damaged else 'as with --record none')
                 + '); measure again, with --record all.'
             )
         numbers = runs_of(directory)
