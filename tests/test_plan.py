@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tomllib
 from dataclasses import replace
@@ -244,7 +245,8 @@ async def test_a_fresh_executor_has_workers_of_its_own(tmp_path: Path) -> None:
             async with open_session(runs[0].config, recorder=recorder) as session:
                 for spec in runs:
                     assert (await session.run(spec)).row.fresh_executor
-    rows = pyarrow.parquet.read_table(tmp_path / 'items').to_pylist()
+    table = await asyncio.to_thread(pyarrow.parquet.read_table, tmp_path / 'items')
+    rows = table.to_pylist()
     pids: dict[int, set[int]] = {}
     for row in rows:
         pids.setdefault(plan.runs[row['run']].repeat, set()).add(row['worker_pid'])
