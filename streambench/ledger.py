@@ -16,6 +16,7 @@ from streambench.bookkeeping import LiveIntegral
 from streambench.errors import BrokerError
 from streambench.message import Message
 from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, UNFINISHED, ItemRow
+from streambench.sequences import Sequences
 
 Finished = Callable[[ItemRow], None]
 
@@ -61,7 +62,6 @@ class Ledger:
         self.failed = 0
         self.lost = 0
         self.unfinished = 0
-        self.duplicated = 0
         self.reordered = 0
         self.corrupt = 0
         self.resolved_in_dispatcher = 0
@@ -80,9 +80,7 @@ class Ledger:
         self.books = LiveIntegral()
         # Items published and not ended, by sequence; bounded by what is under way.
         self._open: dict[int, ItemRow] = {}
-        # Sequences below `_next` have all been received, but for those in `_missing`.
-        self._next = 0
-        self._missing: set[int] = set()
+        self.sequences = Sequences()
 
     @property
     def ended(self) -> int:
@@ -155,21 +153,14 @@ class Ledger:
     def received_item(self, message: Message, receive_ns: int) -> ItemRow | None:
         """Return the item of a message that arrived, or None if it had arrived before."""
         sequence = message.sequence
-        if sequence >= self._next:
-            self._missing.update(range(self._next, sequence))
-            self._next = sequence + 1
-            late = False
-        elif sequence in self._missing:
-            self._missing.discard(sequence)
-            late = True
-        else:
-            self.duplicated += 1
+        late = self.sequences.take(sequence)
+        if late is None:
             return None
         item = self._open.get(sequence)
         if item is None:
             if not self._remote or self._settled:
                 # It was given up as lost, and yet it came.
-                self.duplicated += 1
+                self.sequences.note_duplicate(sequence)
                 return None
             item = self._item(message)
             self._open[sequence] = item
@@ -291,7 +282,7 @@ class Ledger:
         offsets_ns = traffic.arrivals.offsets_ns
         start_ns = first_intended_ns - offsets_ns[0]
         # What is still on its way is neither missing nor, when it comes, out of order.
-        unseen = self._missing | set(range(self._next, sent))
+        unseen = self.sequences.unseen(sent)
         for sequence in sorted(unseen):
             self._open[sequence] = ItemRow(
                 run=self.run,
@@ -301,13 +292,13 @@ class Ledger:
                 intended_ns=start_ns + offsets_ns[sequence],
             )
         # Over a connection made anew, nothing comes that is older than what has come.
-        gone = self._missing if self._gapped else set()
+        gone = self.sequences.missing if self._gapped else set()
         for sequence in (set(failed) & unseen) | gone:
             self._lose(self._open[sequence])
 
     def never_received(self, sequence: int) -> bool:
         """Return whether an item has not arrived so far."""
-        return sequence >= self._next or sequence in self._missing
+        return self.sequences.never_came(sequence)
 
     def give_up(self, reason: str, *, aborted: bool = False) -> None:
         """End every item that is still open, because the run ends now.
@@ -343,7 +334,8 @@ class Ledger:
             'failed': self.failed,
             'lost': self.lost,
             'unfinished': self.unfinished,
-            'duplicated': self.duplicated,
+            'duplicated': self.sequences.duplicated,
+            'duplicated_items': ' '.join(map(str, self.sequences.duplicated_items)),
             'reordered': self.reordered,
             'corrupt': self.corrupt,
             'resolved_in_dispatcher': self.resolved_in_dispatcher,

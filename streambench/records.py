@@ -197,6 +197,9 @@ class _RunColumns:
         default=0,
     )
     duplicated: int = column('Deliveries of an item that had been delivered.', default=0)
+    duplicated_items: str = column(
+        'Sequences of the items that came again, the first twenty.', default=''
+    )
     reordered: int = column('Items that arrived after a later one.', default=0)
     corrupt: int = column('Items that did not arrive whole.', default=0)
     foreign: int = column('Messages on the topic that are not of this run.', default=0)

@@ -194,7 +194,12 @@ def test_what_comes_after_a_remote_generator_ended_is_in_order() -> None:
         item = account.received_item(message(sequence), 400)
         assert item is not None
         assert (item.send_ns, item.reordered) == (200, False)
-    assert (account.received, account.reordered, account.duplicated, account.lost) == (3, 0, 0, 0)
+    assert (account.received, account.reordered, account.sequences.duplicated, account.lost) == (
+        3,
+        0,
+        0,
+        0,
+    )
 
 
 def test_a_remote_generator_s_items_in_a_gap_are_lost() -> None:
@@ -209,7 +214,7 @@ def test_a_remote_generator_s_items_in_a_gap_are_lost() -> None:
     account.gap()
     assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2, 4]
     assert account.received_item(message(4), 400) is None
-    assert (account.lost, account.duplicated, account.sent) == (3, 1, 5)
+    assert (account.lost, account.sequences.duplicated, account.sent) == (3, 1, 5)
 
 
 def test_memory_is_bounded_by_what_is_under_way() -> None:
@@ -221,4 +226,4 @@ def test_memory_is_bounded_by_what_is_under_way() -> None:
         account.received_item(message(sequence), 400)
         account.task_ended(item, OUTCOME, None, 500)
     assert account.outstanding == 0
-    assert not account._missing
+    assert not account.sequences.missing

@@ -152,6 +152,8 @@ async def test_exactly_the_known_items_are_named(tmp_path: Path) -> None:
     assert (row.sent, row.received, row.completed_tasks) == (300, 292, 292)
     assert (row.lost, row.reordered, row.corrupt) == (8, 16, len(KNOWN))
     assert (row.duplicated, row.foreign, row.failed) == (16, 0, 0)
+    doubled = sorted(fates['double'] + fates['double later'])
+    assert sorted(map(int, row.duplicated_items.split())) == doubled
 
 
 async def test_a_message_without_a_name_is_foreign(tmp_path: Path) -> None:
