@@ -46,6 +46,7 @@ PARAMETERS = (
     'closed_loop',
     'max_outstanding',
     'generator',
+    'generators',
     'loop',
     'verify',
     'record',

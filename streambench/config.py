@@ -146,6 +146,12 @@ class Options:
         default=LOOP,
         group='stream',
     )
+    generators: int = option(
+        'Workers that generate, with --generator worker; they share the items.',
+        count(),
+        default=1,
+        group='stream',
+    )
     executor: str = option(
         'Executor of the compute tasks.', text('NAME'), default='parsl', group='executor'
     )
@@ -296,7 +302,7 @@ class Config(Options):
     @property
     def compute_workers(self) -> int:
         """Workers that run compute tasks."""
-        return max(1, self.workers - 1)
+        return max(1, self.workers - self.generators)
 
     @property
     def slots(self) -> int:

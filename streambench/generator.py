@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from streambench import registry, worker
 from streambench.arrivals import Sizes, Traffic, traffic_of
 from streambench.brokers.base import Acked, Publisher
-from streambench.clock import now_ns
+from streambench.clock import clock_domain, now_ns
 from streambench.errors import StreamBenchError
 from streambench.message import KIND_KEY, KIND_PAYLOAD, Message
 from streambench.pacer import Pacer
@@ -65,6 +66,9 @@ class Schedule:
         warmup: Whether they belong to the warm-up.
         first: Sequence number of the first.
         duration_ns: Time after which a closed loop ends, whatever the count.
+        share: Which of the items this generator publishes, and of how many generators it is one: item
+            n is the business of generator n mod their number.
+        start_ns: Instant from which arrivals count; soon, if absent.
     """
 
     count: int
@@ -72,6 +76,8 @@ class Schedule:
     warmup: bool = False
     first: int = 0
     duration_ns: int | None = None
+    share: tuple[int, int] = (0, 1)
+    start_ns: int | None = None
 
 
 def payload_pool(sizes: Sizes) -> PayloadPool:
@@ -111,12 +117,13 @@ async def generate(
         BrokerError: If the broker is gone.
         ConnectorError: If the store is gone.
     """
-    start_ns = now_ns() + LEAD_NS
+    start_ns = schedule.start_ns or now_ns() + LEAD_NS
+    own, of = schedule.share
     arrivals, sizes = schedule.traffic.arrivals, schedule.traffic.sizes
     offsets_ns = None if arrivals is None else arrivals.offsets_ns
     end_ns = None if schedule.duration_ns is None else now_ns() + schedule.duration_ns
     publishing_ns = 0
-    for number in range(schedule.count):
+    for number in range(own, schedule.count, of):
         if offsets_ns is None:
             if permits is not None:
                 await permits.take()
@@ -126,7 +133,7 @@ async def generate(
         else:
             intended_ns = start_ns + offsets_ns[number]
             await pacer.until(intended_ns)
-        if number % YIELD_EVERY == 0:
+        if number // of % YIELD_EVERY == 0:
             # A client that takes everything at once would never let the dispatcher run.
             await asyncio.sleep(0)
         sequence = schedule.first + number
@@ -156,8 +163,8 @@ async def generate(
         frame: Sequence[bytes] = (message.header(), *parts)
         if size_bytes < JOIN_BELOW_BYTES:
             frame = (b''.join(frame),)
-        following = number + 1
-        more = put is None and following < schedule.count and following % YIELD_EVERY != 0
+        following = number + of
+        more = put is None and following < schedule.count and following // of % YIELD_EVERY != 0
         if more and offsets_ns is None:
             more = permits is None or permits.free > 0
         elif more and offsets_ns is not None:
@@ -174,7 +181,8 @@ def generate_on_worker(plain: dict[str, Any]) -> dict[str, Any]:
     """Run a generator as a task of an executor.
 
     Args:
-        plain: Names and settings of broker and connector, topic, run, count and traffic.
+        plain: Names and settings of broker and connector, topic, run, count and traffic, its share of
+            the items, and when the first is due.
 
     Returns:
         Counts, the keys that were put, the pacing floor, and the error, if any.
@@ -186,7 +194,12 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
     broker = registry.load('broker', plain['broker'])(**plain['broker_settings'])
     traffic = traffic_of(plain['traffic'])
     payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
-    schedule = Schedule(count=plain['count'], traffic=traffic)
+    schedule = Schedule(
+        count=plain['count'],
+        traffic=traffic,
+        share=tuple(plain['share']),
+        start_ns=_start_here_ns(plain),
+    )
     result: dict[str, Any] = {
         'sent': 0,
         'publish_failed': 0,
@@ -238,6 +251,19 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
     except* worker.InterruptedTaskError:
         result['error'] = 'the session ended while the generator ran'
     return result
+
+
+def _start_here_ns(plain: dict[str, Any]) -> int | None:
+    """Return the common start of several generators on the clock of this host, or None for one.
+
+    Another host's monotonic clock has another origin; there the wall clocks have to agree, as well as
+    they were set.
+    """
+    if plain['share'][1] == 1:
+        return None
+    if clock_domain() == plain['clock']:
+        return int(plain['start_ns'])
+    return int(now_ns() + plain['start_wall_ns'] - time.time_ns())
 
 
 async def _watch_interrupt(session: str) -> None:

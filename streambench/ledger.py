@@ -7,7 +7,7 @@ messages are counted on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from streambench import worker
@@ -262,7 +262,7 @@ class Ledger:
     def settle_remote(
         self,
         *,
-        sent: int,
+        sent: Sequence[int],
         failed: Iterable[int],
         first_intended_ns: int,
         traffic: Traffic,
@@ -270,19 +270,19 @@ class Ledger:
         """Open what a generator elsewhere sent and nobody received, so that it can end as lost.
 
         Args:
-            sent: How many items it sent.
+            sent: Sequences of the items that were sent.
             failed: Sequences that the broker refused or delivered to nobody.
             first_intended_ns: Intended instant of its first item.
             traffic: When they were to leave, and how long they are.
         """
-        self.expected = self.sent = sent
+        self.expected = self.sent = len(sent)
         self.first_intended_ns = first_intended_ns
         self._settled = True
         assert traffic.arrivals is not None
         offsets_ns = traffic.arrivals.offsets_ns
         start_ns = first_intended_ns - offsets_ns[0]
         # What is still on its way is neither missing nor, when it comes, out of order.
-        unseen = self.sequences.unseen(sent)
+        unseen = {number for number in sent if self.sequences.never_came(number)}
         for sequence in sorted(unseen):
             self._open[sequence] = ItemRow(
                 run=self.run,
@@ -292,7 +292,7 @@ class Ledger:
                 intended_ns=start_ns + offsets_ns[sequence],
             )
         # Over a connection made anew, nothing comes that is older than what has come.
-        gone = self.sequences.missing if self._gapped else set()
+        gone = self.sequences.missing & unseen if self._gapped else set()
         for sequence in (set(failed) & unseen) | gone:
             self._lose(self._open[sequence])
 

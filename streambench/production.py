@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from streambench.arrivals import Sizes, Traffic
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher
-from streambench.clock import NS_PER_S, now_ns
+from streambench.clock import NS_PER_S, clock_domain, now_ns
 from streambench.config import WORKER
 from streambench.connectors.base import ConnectorPlugin
 from streambench.connectors.store import OpenStore
@@ -29,6 +30,7 @@ WARMUP_ROUNDS = 6
 WARMUP_HOLD_S = 0.1
 WARMUP_HOLD_PER_WORKER_S = 0.002
 WARMUP_DEADLINE_S = 180.0
+REMOTE_LEAD_S = 1.0
 
 Keys = dict[tuple[str, int], tuple[Any, ...]]
 
@@ -212,9 +214,11 @@ class Production:
         )
 
     async def _generate_elsewhere(self) -> None:
-        """Run the generator as a long task on one of the executor's workers."""
-        session, measured = self._session, self._measured
+        """Run the generators as long tasks on some of the executor's workers."""
+        session, measured, of = self._session, self._measured, self._config.generators
         asked = measured.expected
+        # Each has to be taken by a worker and to connect before the first item is due.
+        lead_ns = round(REMOTE_LEAD_S * NS_PER_S)
         plain: dict[str, Any] = {
             'session': session.name,
             'broker': session.broker.name,
@@ -223,29 +227,45 @@ class Production:
             },
             'topic': self._topic,
             'run': self._run,
-            'count': measured.expected,
+            'count': asked,
             'traffic': self._traffic.plain(),
             'store': self._store.description if self._store else '',
+            'clock': clock_domain(),
+            'start_ns': now_ns() + lead_ns,
+            'start_wall_ns': time.time_ns() + lead_ns,
         }
-        future = await asyncio.to_thread(session.executor.executor.submit, generate_on_worker, plain)
+        submit = session.executor.executor.submit
+        futures = [
+            await asyncio.to_thread(submit, generate_on_worker, plain | {'share': (own, of)})
+            for own in range(of)
+        ]
         try:
-            result = await asyncio.wrap_future(future)
+            results = await asyncio.gather(*map(asyncio.wrap_future, futures))
         except Exception as error:
             raise ExecutorError(f'the generator on a worker failed: {error}') from error
-        self._remote_reconnects = result['reconnects']
-        self.publishing_ns = result.get('publishing_ns')
-        self.floor_ns = result.get('floor_ns', self.floor_ns)
-        if self._store is not None:
-            for sequence, key in enumerate(result['keys']):
-                # What was received has brought its key; the others are removed when they end.
-                if measured.never_received(sequence):
-                    self._keys[MEASURE, sequence] = tuple(key)
-        if result['first_intended_ns'] is not None:
+        self._remote_reconnects = sum(result['reconnects'] for result in results)
+        spent = [result['publishing_ns'] for result in results if 'publishing_ns' in result]
+        # Generators work side by side: what an item demands of them is shared.
+        self.publishing_ns = round(sum(spent) / of) if spent else None
+        self.floor_ns = max(result.get('floor_ns', self.floor_ns) for result in results)
+        sent: list[int] = []
+        for own, result in enumerate(results):
+            numbers = range(own, asked, of)[: result['sent']]
+            sent += numbers
+            if self._store is not None:
+                for sequence, key in zip(numbers, result['keys'], strict=False):
+                    # What was received has brought its key; the others are removed when they end.
+                    if measured.never_received(sequence):
+                        self._keys[MEASURE, sequence] = tuple(key)
+        firsts = [result['first_intended_ns'] for result in results]
+        known = [first for first in firsts if first is not None]
+        if known:
             measured.settle_remote(
-                sent=result['sent'],
-                failed=result['failed_sequences'],
-                first_intended_ns=result['first_intended_ns'],
+                sent=sent,
+                failed=[number for result in results for number in result['failed_sequences']],
+                first_intended_ns=min(known),
                 traffic=self._traffic,
             )
-        if result['error'] and result['sent'] < asked:
-            raise BrokerError(f'the generator on a worker ended early: {result["error"]}')
+        errors = [result['error'] for result in results if result['error']]
+        if errors and len(sent) < asked:
+            raise BrokerError(f'the generator on a worker ended early: {errors[0]}')

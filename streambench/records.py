@@ -155,6 +155,7 @@ class _RunColumns:
     executor_plugin: str = column('Registry name of the executor.', default='')
     connector_plugin: str = column('Registry name of the connector; empty without.', default='')
     generator: str = column('Where the generator ran: `loop` or `worker`.', default='')
+    generators: int = column('Workers that generated, with `worker`.', default=1)
     compute_workers: int = column('Workers that run compute tasks.', default=0)
     workers_proven: int | None = column('Distinct workers that ran a warm-up item.')
     slots: int | None = column(

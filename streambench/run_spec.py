@@ -161,6 +161,7 @@ class RunSpec:
             'executor_plugin': config.executor,
             'connector_plugin': connector.name if connector else '',
             'generator': config.generator,
+            'generators': config.generators,
             'compute_workers': config.compute_workers,
             'slots': config.slots if self.limited else None,
             'load': config.offered_load,

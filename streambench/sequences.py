@@ -43,10 +43,6 @@ class Sequences:
         if len(self.duplicated_items) < NAMED_ITEMS:
             self.duplicated_items.append(sequence)
 
-    def unseen(self, count: int) -> set[int]:
-        """Return which of the first `count` numbers have not come."""
-        return self.missing | set(range(self._next, count))
-
     def never_came(self, sequence: int) -> bool:
         """Return whether a number has not come so far."""
         return sequence >= self._next or sequence in self.missing

@@ -246,11 +246,20 @@ def _refuse_impossible(config: Config) -> None:
     if config.stream_method == DEFAULT:
         config.executor_plugin.refuse(carried_bytes=_largest_bytes(config))
     if config.generator != WORKER:
+        if config.generators > 1:
+            raise ConfigError(
+                f'--generators {config.generators} needs --generator worker: this event loop has one.'
+            )
         return
     if not config.executor_plugin.runs_code:
         raise ConfigError(
             f'--executor {config.executor} runs no code and so no generator on a worker: give '
             '--generator loop.'
+        )
+    if config.workers <= config.generators > 1:
+        raise ConfigError(
+            f'--generators {config.generators} with --max-workers {config.workers} leaves no worker to '
+            f'compute: take {config.generators + 1} workers or more, or fewer generators.'
         )
     if config.workers == 1:
         raise ConfigError(

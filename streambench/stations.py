@@ -22,7 +22,11 @@ def demands(row: Mapping[str, Any]) -> dict[str, float | None]:
     parts = [row.get(f'{stage}_mean_s') for stage in ('resolve', 'verify', 'task_sleep')]
     known = [part for part in parts if part is not None]
     working = sum(known) / row['compute_workers'] if len(known) == len(parts) else None
-    return {'demand_put_s': row.get('put_mean_s'), 'demand_workers_s': working}
+    put = row.get('put_mean_s')
+    return {
+        'demand_put_s': None if put is None else put / row['generators'],
+        'demand_workers_s': working,
+    }
 
 
 def limiting(row: Mapping[str, Any], *, delivery_grows: bool) -> str:

@@ -25,4 +25,5 @@ def workers_text(row: RunSpec) -> str:
     config = row.config
     if config.workers == 1:
         return '1 worker, which computes (the generator needs none on the loop)'
-    return f'{config.workers} workers = 1 generator + {config.compute_workers} compute'
+    generators = '1 generator' if config.generators == 1 else f'{config.generators} generators'
+    return f'{config.workers} workers = {generators} + {config.compute_workers} compute'

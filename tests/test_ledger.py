@@ -166,7 +166,7 @@ def test_a_remote_generator_settles_at_its_end() -> None:
         arrivals=Arrivals(count=4, interval_ns=5, drawn_ns=drawn_ns),
         sizes=Sizes(size_bytes=25, drawn_bytes=drawn_bytes),
     )
-    account.settle_remote(sent=4, failed=[0], first_intended_ns=100, traffic=traffic)
+    account.settle_remote(sent=range(4), failed=[0], first_intended_ns=100, traffic=traffic)
     assert (account.sent, account.lost, account.done) == (4, 1, False)
     late = account.received_item(message(3), 600)
     assert late is not None
@@ -189,7 +189,7 @@ def test_what_comes_after_a_remote_generator_ended_is_in_order() -> None:
     rows: list[ItemRow] = []
     account = ledger(rows, expected=3, remote=True)
     assert account.received_item(message(0), 400) is not None
-    account.settle_remote(sent=3, failed=[], first_intended_ns=100, traffic=even(3))
+    account.settle_remote(sent=range(3), failed=[], first_intended_ns=100, traffic=even(3))
     for sequence in (1, 2):
         item = account.received_item(message(sequence), 400)
         assert item is not None
@@ -209,7 +209,7 @@ def test_a_remote_generator_s_items_in_a_gap_are_lost() -> None:
     assert account.received_item(message(0), 400) is not None
     account.gap()
     assert account.received_item(message(3), 400) is not None
-    account.settle_remote(sent=5, failed=[], first_intended_ns=100, traffic=even(5))
+    account.settle_remote(sent=range(5), failed=[], first_intended_ns=100, traffic=even(5))
     assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2]
     account.gap()
     assert sorted(row.sequence for row in rows if row.status == LOST) == [1, 2, 4]
