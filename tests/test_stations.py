@@ -152,7 +152,7 @@ async def test_the_broker_client_is_throttled() -> None:
     row = await run(replace(config(), broker_plugin=SlowSending()))
     assert row.bottleneck == 'generator: publish'
     assert row.demand_publish_s is not None
-    assert row.demand_publish_s >= SLOW_S
+    assert row.demand_publish_s >= 0.9 * SLOW_S
 
 
 async def test_the_store_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ async def test_the_store_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
     row = await run(config(stream_method='proxy', ps_connector='local'))
     assert row.bottleneck == 'generator: put'
     assert row.demand_put_s is not None
-    assert row.demand_put_s >= SLOW_S
+    assert row.demand_put_s >= 0.9 * SLOW_S
 
 
 async def test_submit_is_throttled() -> None:
@@ -175,7 +175,7 @@ async def test_submit_is_throttled() -> None:
     row = await run(replace(config(), executor_plugin=SlowSubmitting()))
     assert row.bottleneck == 'submit'
     assert row.demand_submit_s is not None
-    assert row.demand_submit_s >= SLOW_S
+    assert row.demand_submit_s >= 0.9 * SLOW_S
 
 
 async def test_the_broker_is_throttled() -> None:
