@@ -7,7 +7,7 @@ origin become one is `configure`'s business, what varies is `plan`'s.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from streambench.arrivals import CONSTANT, FIXED, arrival_kind, sizes_kind
 from streambench.bounds import Bounds, bounds_of
@@ -15,14 +15,14 @@ from streambench.brokers.base import BrokerPlugin
 from streambench.connectors.base import ConnectorPlugin
 from streambench.executors.base import ExecutorPlugin
 from streambench.judging_kinds import bounds_kind, thresholds_kind
-from streambench.kinds import Kind, choice, count, number, seconds, size, switch, text
+from streambench.kinds import choice, count, number, seconds, size, switch, text
+from streambench.load_kinds import LEAST, RATE_MAX, rate_kind
 from streambench.options import PLAN, RUN, option, options_of
 from streambench.trace import Trace
 
 if TYPE_CHECKING:
     from streambench.thresholds import Threshold
 
-RATE_MAX = 'max'
 DEFAULT = 'default'
 PROXY = 'proxy'
 LOOP = 'loop'
@@ -30,28 +30,10 @@ WORKER = 'worker'
 RECORD_ALL = 'all'
 RECORD_NONE = 'none'
 TOUR_LOADS = (1.0, 0.8)
-LEAST = 1e-6
-MOST_PER_S = 1e9
 # All executors live on one machine: more threads or processes bring it down, not the benchmark.
 MOST_WORKERS = 10_000
 MOST_ITEMS = 10**9
 LOG_LEVELS = ('ERROR', 'WARNING', 'BENCH', 'TEST', 'INFO', 'DEBUG')
-
-
-def _rate() -> Kind:
-    items = number(minimum=LEAST, maximum=MOST_PER_S)
-
-    def parse(value: Any) -> float | str:
-        if value == RATE_MAX:
-            return RATE_MAX
-        try:
-            return float(items.parse(value))
-        except ValueError:
-            raise ValueError(
-                f'must be a number of items per second above 0 ({LEAST:g} to {MOST_PER_S:g}), or max'
-            ) from None
-
-    return Kind(metavar='ITEMS/S', parse=parse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +91,7 @@ class Options:
     )
     rate: float | str | None = option(
         'Offered rate instead of a load; max is a closed loop paced by --max-outstanding credits.',
-        _rate(),
+        rate_kind(),
         group='stream',
         scope=RUN,
         axis=True,
@@ -175,6 +157,12 @@ class Options:
         "Prefix of every run's fresh topic.",
         text('TOPIC'),
         default='stream-benchmark-data',
+        group='broker',
+    )
+    bind_interface: str | None = option(
+        'Interface on which embedded servers can be reached from other hosts: its name, or auto; on '
+        'loopback only, if absent.',
+        text('NAME'),
         group='broker',
     )
     queue_size: int = option(

@@ -198,7 +198,7 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
         count=plain['count'],
         traffic=traffic,
         share=tuple(plain['share']),
-        start_ns=_start_here_ns(plain),
+        start_ns=await asyncio.to_thread(_start_here_ns, plain),
     )
     result: dict[str, Any] = {
         'sent': 0,

@@ -22,6 +22,7 @@ from streambench.message import Message
 from streambench.options import options_of
 from streambench.pacer import Pacer
 from streambench.payload import PayloadPool
+from streambench.reach import reach
 from streambench.recorder import Recorder
 from streambench.records import MEASURE, WARMUP
 from streambench.run_spec import RunSpec
@@ -31,6 +32,7 @@ WARMUP_HOLD_S = 0.1
 WARMUP_HOLD_PER_WORKER_S = 0.002
 WARMUP_DEADLINE_S = 180.0
 REMOTE_LEAD_S = 1.0
+REACH_HOLD_S = 0.2
 
 Keys = dict[tuple[str, int], tuple[Any, ...]]
 
@@ -133,6 +135,8 @@ class Production:
         """
         ledger = self._ledgers[WARMUP]
         asked = self._config.slots
+        if self._config.executor_plugin.elsewhere:
+            await self._try_to_reach(asked)
         hold_s = WARMUP_HOLD_S + WARMUP_HOLD_PER_WORKER_S * asked
         if not self._config.executor_plugin.runs_code:
             # Its workers take turns, so none needs to be held.
@@ -163,6 +167,43 @@ class Production:
                     f'warm-up: look into {str(self._session.recorder.directory)!r}'
                 ) from None
         return len(ledger.workers)
+
+    async def _try_to_reach(self, workers: int) -> None:
+        """Let every worker open what it needs of broker and store.
+
+        Raises:
+            ExecutorError: If one can't; says which can't reach what.
+        """
+        session = self._session
+        needed = {}
+        if self._store is not None and session.connector is not None:
+            needed['store'] = session.connector.address()
+        if self._config.generator == WORKER:
+            needed['broker'] = session.broker.address()
+        places = tuple((name, *found) for name, found in needed.items() if found is not None)
+        if not places:
+            return
+        task = (REACH_HOLD_S, places)
+        submit = session.executor.executor.submit
+        futures = [await asyncio.to_thread(submit, reach, task) for _ in range(workers)]
+        try:
+            async with asyncio.timeout(WARMUP_DEADLINE_S):
+                found = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        except TimeoutError:
+            raise ExecutorError(
+                f'no worker of {self._config.executor} answered within {WARMUP_DEADLINE_S:g} s: look '
+                f'into {str(session.recorder.directory)!r}'
+            ) from None
+        except Exception as error:
+            raise ExecutorError(f'the first tasks failed: {error}') from error
+        failures = sorted(
+            {f'{node} can not reach the {lost}' for node, _, gone in found for lost in gone}
+        )
+        if failures:
+            raise ExecutorError(
+                f'{"; ".join(failures)}: give addresses that the workers can reach (--bind-interface, '
+                '--stream-servers, --ps-host)'
+            )
 
     async def generate(self) -> None:
         """Publish the items of the measurement.
@@ -230,7 +271,7 @@ class Production:
             'count': asked,
             'traffic': self._traffic.plain(),
             'store': self._store.description if self._store else '',
-            'clock': clock_domain(),
+            'clock': await asyncio.to_thread(clock_domain),
             'start_ns': now_ns() + lead_ns,
             'start_wall_ns': time.time_ns() + lead_ns,
         }

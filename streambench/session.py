@@ -24,6 +24,7 @@ from streambench.connectors.base import ConnectorPlugin
 from streambench.connectors.store import OpenStore
 from streambench.errors import ExecutorError
 from streambench.executors.base import OpenExecutor
+from streambench.interfaces import address_of
 from streambench.log import logger
 from streambench.outcomes import outcomes
 from streambench.recorder import Recorder
@@ -230,12 +231,14 @@ async def open_session(
                 directory = await stack.enter_async_context(_temporary_directory(name))
             recorder = await stack.enter_async_context(Recorder(Path(directory)))
         servers: list[str] = []
+        bind = config.bind_interface
+        place = {} if bind is None else {'host': await asyncio.to_thread(address_of, bind)}
 
         async def served(plugin: Any) -> Any:
             """Return a plugin with the server that it needs, and note what it runs on."""
             if plugin.needs_redis_server:
                 report(Progress(doing='starting an embedded Redis'))
-                server = await stack.enter_async_context(EmbeddedRedis())
+                server = await stack.enter_async_context(EmbeddedRedis(**place))
                 servers.append(f'embedded Redis {server.version}')
                 log.info('server.started', plugin=plugin.name, version=server.version)
                 return plugin.at(server.host, server.port, server.password)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 # the same rule inside. What is not named here is in the layer of its package.
 LAYERS: list[set[str]] = [
     {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'loop_monitor'},
-    {'machine', 'bounds', 'sequences'},
+    {'machine', 'bounds', 'sequences', 'reach', 'interfaces'},
     {'worker', 'pacer', 'records'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables', 'schemas'},
     {'difference'},
@@ -23,9 +23,10 @@ LAYERS: list[set[str]] = [
     {'stations', 'verdict', 'waiting', 'loop_findings'},
     {'trace'},
     {'arrivals'},
-    {'options', 'judging_kinds'},
+    {'options', 'judging_kinds', 'load_kinds'},
     {'brokers.base', 'connectors.base', 'executors.base'},
     {'brokers', 'connectors', 'executors', 'servers', 'config', 'bridge'},
+    {'combinations'},
     {'settings'},
     {'run_spec'},
     {'plan', 'summary', 'environment', 'ledger', 'catalogue'},
@@ -41,7 +42,7 @@ LAYERS: list[set[str]] = [
     {'report', 'progress'},
     {'cli'},
 ]
-STANDARD_ONLY = {'errors', 'clock', 'message', 'payload', 'records', 'worker', 'leash'}
+STANDARD_ONLY = {'errors', 'clock', 'message', 'payload', 'records', 'worker', 'leash', 'reach'}
 PACKAGES = {'', 'brokers', 'connectors', 'executors', 'servers', 'cli'}
 CLIENTS = {
     'redis': {'brokers', 'connectors'},

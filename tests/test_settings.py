@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from streambench.brokers.redis import RedisBroker
+from streambench.combinations import COPIES
 from streambench.connectors.file import FileConnectorPlugin
 from streambench.errors import ConfigError, MissingExtraError, UnknownPluginError
 from streambench.executors.parsl import ParslExecutor
-from streambench.settings import COPIES, configure, plan_values, read_toml, refuse_unknown
+from streambench.settings import configure, plan_values, read_toml, refuse_unknown
 
 
 def test_the_default_is_the_bare_command() -> None:

@@ -65,6 +65,11 @@ class ExecutorPlugin(Plugin):
     def in_process(self) -> bool:
         """Whether its tasks run in this process."""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its workers may run on other hosts."""
+        return False
+
     @abstractmethod
     def ahead(self, workers: int) -> int:
         """Return how many tasks beyond the running ones keep the executor's pipe full."""

@@ -61,6 +61,7 @@ class GlobusComputePlugin(ExecutorPlugin):
     install: ClassVar[str] = 'pip install globus-compute-sdk'
     class_name = 'GlobusComputeExecutor'
     in_process = False
+    elsewhere = True
 
     globus_compute_endpoint: str | None = option(
         'Endpoint that runs the tasks; the same streambench must be installed there.',

@@ -31,7 +31,7 @@ BUFFER_SHARE = 8
 SERVER_VARIABLE = 'STREAMBENCH_REDIS_SERVER'
 
 _CONFIG = """\
-bind {host}
+bind {addresses}
 port {port}
 protected-mode yes
 requirepass {password}
@@ -85,15 +85,18 @@ def _free_port() -> int:
 class EmbeddedRedis:
     """A Redis server that lives as long as its `async with` block.
 
+    Args:
+        host: Address of this machine at which it listens beside loopback; it always has a password.
+
     Attributes:
-        host: Address that it listens on: loopback only.
+        host: Address at which it is reached.
         port: Its port.
         password: Its password, random and never recorded.
         version: Its version.
     """
 
-    def __init__(self) -> None:
-        self.host = HOST
+    def __init__(self, *, host: str = HOST) -> None:
+        self.host = host
         self.port = 0
         self.password = secrets.token_hex(24)
         self.version = ''
@@ -139,7 +142,7 @@ class EmbeddedRedis:
         config.touch(mode=0o600)
         config.write_text(
             _CONFIG.format(
-                host=self.host,
+                addresses=' '.join(dict.fromkeys((HOST, self.host))),
                 port=self.port,
                 password=self.password,
                 directory=self._directory,

@@ -56,6 +56,8 @@ def point(endpoint: str, **changed: Any) -> Config:
         'globus_compute_endpoint': endpoint,
         'globus_burst_limit': 8,
         'globus_burst_window': 1,
+        # The endpoint of these tests is on this machine.
+        'bind_interface': 'lo',
         'stream': 'memory',
         'workers': 3,
         'task_count': 12,
