@@ -78,7 +78,7 @@ def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: boo
         *entry.flags,
         dest=entry.name,
         action=_Collect,
-        nargs='+' if entry.axis or entry.kind.metavar == 'KEY=VALUE' else None,
+        nargs='+' if entry.axis or entry.kind.several else None,
         metavar=entry.kind.metavar,
         help=text + (f' ({"; ".join(notes)})' if notes else ''),
         default=argparse.SUPPRESS,
@@ -177,7 +177,7 @@ def _given(namespace: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f'{spelled} are spellings of one option, {name}: give it one value.')
         values[name] = entries[-1][1]
         entry = known_options()[name][0] if name in known_options() else None
-        if entry is not None and entry.kind.metavar == 'KEY=VALUE':
+        if entry is not None and entry.kind.several:
             values[name] = [item for _, items in entries for item in items]
         elif isinstance(values[name], list) and len(values[name]) == 1:
             values[name] = values[name][0]
@@ -202,10 +202,13 @@ def _replaced(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> set[str]
     names: set[str] = set()
     for chooser in CHOOSERS.keys() & given.keys():
         kind, chosen = CHOOSERS[chooser], recorded.get(chooser, OPTIONS[chooser].default)
-        before = {f'{kind} {name}' for name in (chosen if isinstance(chosen, list) else [chosen])}
+        before = {
+            f'{kind} {registry.listed(kind, name)}'
+            for name in (chosen if isinstance(chosen, list) else [chosen])
+        }
         for name in recorded.keys() - OPTIONS.keys():
             takers = set(known_options(others=True)[name][1])
-            if takers & before and f'{kind} {given[chooser]}' not in takers:
+            if takers & before and f'{kind} {registry.listed(kind, given[chooser])}' not in takers:
                 names.add(name)
     return names
 
