@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streambench.connectors.base import NodeConnectorPlugin
+from streambench.connectors.base import NodeConnectorPlugin, in_one_line
 from streambench.errors import ConnectorError
 
 
@@ -24,6 +24,13 @@ class ZeroMQConnectorPlugin(NodeConnectorPlugin):
         """Return class path and arguments of the connector, and the class of its keys."""
         key = 'proxystore_ex.connectors.dim.models:DIMKey'
         return 'streambench.connectors.zmq_connector.ZeroMQConnector', self.node(), key
+
+    def not_opened(self, error: Exception) -> ConnectorError:
+        """Return what to say when this machine has no such address."""
+        return ConnectorError(
+            f'--ps-connector zmq finds no address of this machine ({in_one_line(error)}): give its '
+            '--ps-address or an --ps-interface that it has.'
+        )
 
     def opened(self, connector: Any) -> None:
         """Start the server of this node, unless it runs."""

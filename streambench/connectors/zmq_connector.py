@@ -5,9 +5,11 @@ It travels to workers: nothing above layer 0 is imported here.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,12 +21,13 @@ import zmq
 from proxystore.serialize import BytesLike, deserialize, serialize
 from proxystore.utils.data import chunk_bytes
 from proxystore_ex.connectors.dim.models import RPC, DIMKey, RPCResponse
-from proxystore_ex.connectors.dim.utils import get_ip_address
 from proxystore_ex.connectors.dim.zmq import MAX_CHUNK_LENGTH_DEFAULT
 from proxystore_ex.connectors.dim.zmq import ZeroMQConnector as PlainZeroMQConnector
 
 from streambench import leash
 
+# From Linux's sockios.h: the address of an interface.
+SIOCGIFADDR = 0x8915
 PING_S = 2.0
 PROBE_MS = 500
 ANSWER_S = 30.0
@@ -35,6 +38,17 @@ import sys
 from proxystore_ex.connectors.dim.zmq import start_server
 start_server(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
 """
+
+
+def address_of(interface: str) -> str:
+    """Return the address of a network interface of this machine.
+
+    Raises:
+        OSError: If there is no such interface, or it has none.
+    """
+    name = struct.pack('256s', interface[:15].encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        return socket.inet_ntoa(fcntl.ioctl(asked.fileno(), SIOCGIFADDR, name)[20:24])
 
 
 class ZeroMQConnector(PlainZeroMQConnector):
@@ -66,7 +80,7 @@ class ZeroMQConnector(PlainZeroMQConnector):
         self.chunk_length = chunk_length or MAX_CHUNK_LENGTH_DEFAULT
         self.timeout = timeout
         if address is None and interface is not None:
-            address = get_ip_address(interface)
+            address = address_of(interface)
         self.address = address or socket.gethostbyname(socket.gethostname())
         self.url = f'tcp://{self.address}:{port}'
         self.server = None
@@ -88,9 +102,12 @@ class ZeroMQConnector(PlainZeroMQConnector):
         """
         if self._served:
             return
+        # What listens already answers at once, or is something else.
+        patience_s = PING_S
         if not self._listens(self.address, self.port):
             self._start()
-        deadline = time.monotonic() + self.timeout
+            patience_s = self.timeout
+        deadline = time.monotonic() + patience_s
         while not self._answers():
             ended = self._own is not None and self._own.poll() is not None
             if time.monotonic() > deadline or (ended and not self._listens(self.address, self.port)):
