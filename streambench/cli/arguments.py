@@ -63,7 +63,7 @@ def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: boo
     text = entry.doc.replace('%', '%%')
     notes = []
     if entry.name in CHOOSERS:
-        notes.append('|'.join(registry.names(CHOOSERS[entry.name], others=others)))
+        notes.append(', '.join(registry.names(CHOOSERS[entry.name], others=others)))
     if takers:
         notes.append(', '.join(taker.split()[1] for taker in takers))
     if entry.axis_default:

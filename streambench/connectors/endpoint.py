@@ -25,10 +25,9 @@ class EndpointConnectorPlugin(ConnectorPlugin):
     packages: ClassVar[tuple[str, ...]] = ('proxystore', 'requests', 'aiortc', 'quart')
     install: ClassVar[str] = "pip install 'streambench[endpoint]'"
 
-    ps_endpoints: tuple[str, ...] = option(
+    ps_endpoints: tuple[str, ...] | None = option(
         'UUIDs of ProxyStore endpoints that run where the workers are.',
         uuids(),
-        default=(),
         group='connector',
         required=True,
     )
@@ -36,7 +35,7 @@ class EndpointConnectorPlugin(ConnectorPlugin):
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
         """Return class path and arguments of the connector, and the class of its keys."""
         key = 'proxystore.connectors.endpoint:EndpointKey'
-        arguments = {'endpoints': list(self.ps_endpoints)}
+        arguments = {'endpoints': list(self.ps_endpoints or ())}
         return 'streambench.connectors.endpoint_connector.EndpointConnector', arguments, key
 
     def not_opened(self, error: Exception) -> ConnectorError:
@@ -47,7 +46,7 @@ class EndpointConnectorPlugin(ConnectorPlugin):
         known = isinstance(error, EndpointConnectorError)
         why = 'none is configured and started' if known else in_one_line(error)
         return ConnectorError(
-            f'none of --ps-endpoints {" ".join(self.ps_endpoints)} answers on this node ({why} in '
-            f'{home_dir()}): start one by `proxystore-endpoint start NAME`, or name its directory in '
+            f'none of --ps-endpoints {" ".join(self.ps_endpoints or ())} answers on this node ({why} '
+            f'in {home_dir()}): start one by `proxystore-endpoint start NAME`, or name its directory in '
             '$PROXYSTORE_HOME.'
         )

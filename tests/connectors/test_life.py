@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,33 @@ def test_an_unknown_endpoint_is_one_sentence(
     text = refusal(EndpointConnectorPlugin(ps_endpoints=(other,)), name)
     assert other in text
     assert 'proxystore-endpoint start' in text
+
+
+def test_threads_that_follow_each_other_share_a_store() -> None:
+    """A process opens as many stores as threads use them at once: one, unless it has more."""
+    places: list[int] = []
+
+    def note() -> None:
+        places.append(worker._place())
+
+    for _ in range(worker.STORES_PER_PROCESS + 3):
+        thread = threading.Thread(target=note)
+        thread.start()
+        thread.join()
+    assert len(set(places)) == 1
+    places.clear()
+    barrier = threading.Barrier(5)
+
+    def note_together() -> None:
+        note()
+        barrier.wait(DEADLINE_S)
+
+    together = [threading.Thread(target=note_together) for _ in range(5)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join()
+    assert len(set(places)) == 5
 
 
 def test_a_key_keeps_its_tuples() -> None:
