@@ -47,6 +47,6 @@ class EndpointConnectorPlugin(ConnectorPlugin):
         why = 'none is configured and started' if known else in_one_line(error)
         return ConnectorError(
             f'none of --ps-endpoints {" ".join(self.ps_endpoints or ())} answers on this node ({why} '
-            f'in {home_dir()}): start one by `proxystore-endpoint start NAME`, or name its directory in '
-            '$PROXYSTORE_HOME.'
+            f'in {home_dir()}): start one by `proxystore-endpoint start NAME`, or name the directory '
+            'that has it in $PROXYSTORE_HOME.'
         )
