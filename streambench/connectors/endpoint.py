@@ -22,7 +22,7 @@ class EndpointConnectorPlugin(ConnectorPlugin):
     class_name: ClassVar[str] = 'EndpointConnector'
     summary: ClassVar[str] = 'ProxyStore endpoints that run already, one of them on this node'
     tested: ClassVar[str] = 'yes, one endpoint with its relay'
-    packages: ClassVar[tuple[str, ...]] = ('proxystore', 'requests', 'aiortc', 'quart')
+    packages: ClassVar[tuple[str, ...]] = ('proxystore', 'requests')
     install: ClassVar[str] = "pip install 'streambench[endpoint]'"
 
     ps_endpoints: tuple[str, ...] | None = option(

@@ -87,8 +87,6 @@ def servers() -> Iterator[Servers]:
     with ExitStack() as stack:
 
         def get(kind: type[Server]) -> Server:
-            if kind is EndpointServer:
-                need(*EndpointConnectorPlugin.packages, install=EndpointConnectorPlugin.install)
             if kind not in started:
                 started[kind] = stack.enter_context(kind())
             found: Server = started[kind]

@@ -19,7 +19,9 @@ from typing import Self
 import requests
 
 from streambench import leash
+from streambench.connectors.endpoint import EndpointConnectorPlugin
 from tests.living import until
+from tests.required import need
 
 START_S = 60.0
 HOST = '127.0.0.1'
@@ -48,7 +50,7 @@ class EndpointServer:
     """
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix='streambench-test-'))
+        self.home = Path()
         self.uuid = ''
         self.port = free_port()
         self._relay_port = free_port()
@@ -70,6 +72,8 @@ class EndpointServer:
 
     def __enter__(self) -> Self:
         """Configure and start both; return when the endpoint answers."""
+        need('aiortc', 'quart', 'uvicorn', install=EndpointConnectorPlugin.install)
+        self.home = Path(tempfile.mkdtemp(prefix='streambench-test-'))
         relay = ['--host', HOST, '--port', str(self._relay_port)]
         self._start('relay', self._words('proxystore-relay', *relay))
         words = ['--host', HOST, '--port', str(self.port), '--persist', '--no-relay-auth']
@@ -119,4 +123,5 @@ class EndpointServer:
     ) -> None:
         """End both and remove what they wrote."""
         self.kill()
+        assert self.home.is_absolute()
         shutil.rmtree(self.home, ignore_errors=True)

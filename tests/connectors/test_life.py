@@ -251,7 +251,6 @@ def test_a_lost_zmq_server_is_an_error(zmq_plugin: ZeroMQConnectorPlugin, name: 
 
 def test_a_lost_endpoint_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """ProxyStore's own class would end in an AssertionError without words."""
-    need(*EndpointConnectorPlugin.packages, install=EndpointConnectorPlugin.install)
     with EndpointServer() as server:
         monkeypatch.setenv('PROXYSTORE_HOME', str(server.home))
         plugin = EndpointConnectorPlugin(ps_endpoints=(server.uuid,))
@@ -265,7 +264,6 @@ def test_an_unknown_endpoint_is_one_sentence(
     servers: Servers, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A UUID that nobody configured here, and a home without endpoints, say how to start one."""
-    need(*EndpointConnectorPlugin.packages, install=EndpointConnectorPlugin.install)
     server = servers(EndpointServer)
     monkeypatch.setenv('PROXYSTORE_HOME', str(server.home))
     other = 'a68bf7c8-3a8f-4390-b1ee-4e885a32ad42'

@@ -73,7 +73,7 @@ class TlsRedis:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.directory = Path(tempfile.mkdtemp(prefix='streambench-test-'))
+        self.directory = Path()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -86,6 +86,7 @@ class TlsRedis:
         program = tls_server()
         if shutil.which('openssl') is None:
             without('needs openssl to make certificates: apt-get install openssl')
+        self.directory = Path(tempfile.mkdtemp(prefix='streambench-test-'))
         make_certificates(self.directory)
         words = [
             program,
@@ -136,4 +137,5 @@ class TlsRedis:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        assert self.directory.is_absolute()
         shutil.rmtree(self.directory, ignore_errors=True)
