@@ -19,9 +19,7 @@ class MargoConnectorPlugin(NodeConnectorPlugin):
     summary: ClassVar[str] = 'memory of Mochi Margo servers (RDMA), one for each node'
     tested: ClassVar[str] = 'never: no package of pymargo'
     packages: ClassVar[tuple[str, ...]] = ('proxystore_ex', 'pymargo')
-    install: ClassVar[str] = (
-        "pip install 'streambench[zmq]', and py-mochi-margo with Mochi Margo from source (spack)"
-    )
+    install: ClassVar[str] = "pip install 'streambench[zmq]' && spack install py-mochi-margo"
 
     ps_margo_protocol: str = option(
         'Protocol of Margo.', text('PROTOCOL'), default='tcp', group='connector'

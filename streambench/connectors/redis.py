@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from streambench.connectors.base import ConnectorPlugin
+from streambench.connectors.base import ConnectorPlugin, in_one_line
 from streambench.errors import ConfigError, ConnectorError
 from streambench.kinds import host, port, switch, text
 from streambench.options import option
@@ -133,7 +133,7 @@ class RedisConnectorPlugin(ConnectorPlugin):
                 f'--ps-ca-file: {self.ps_ca_file!r} can not be read: name the file with the '
                 f'certificate of the authority that signed that of Redis at {where}.'
             )
-        why = str(error)
+        why = in_one_line(error)
         if 'CERTIFICATE_VERIFY_FAILED' in why:
             return ConnectorError(
                 f'Redis at {where} has a certificate that is not trusted here ({why}): name that of '

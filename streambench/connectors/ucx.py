@@ -17,7 +17,7 @@ class UCXConnectorPlugin(NodeConnectorPlugin):
     summary: ClassVar[str] = 'memory of UCX servers (RDMA), one for each node'
     tested: ClassVar[str] = 'never: no package of ucx-py'
     packages: ClassVar[tuple[str, ...]] = ('proxystore_ex', 'ucp')
-    install: ClassVar[str] = "pip install 'streambench[zmq]', and ucx-py (conda, channel rapidsai)"
+    install: ClassVar[str] = "pip install 'streambench[zmq]' && conda install -c rapidsai ucx-py"
 
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
         """Return class path and arguments of the connector, and the class of its keys."""
