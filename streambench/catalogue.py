@@ -14,32 +14,34 @@ def _missing(plugin: Any) -> list[str]:
     return [package for package in plugin.packages if find_spec(package) is None]
 
 
-def _state(kind: str, plugin: Any) -> str:
-    """Return `ready`, or what is missing and how to get it."""
+def _state(kind: str, plugin: Any) -> tuple[str, str]:
+    """Return `ready` or what is missing, and what to do about it."""
     missing = _missing(plugin)
     if missing:
-        return f'needs {", ".join(missing)}: {plugin.install}'
+        return f'needs {", ".join(missing)}', plugin.install
     if plugin.name == 'redis' and kind in ('broker', 'connector'):
         from streambench.servers.redis import find_server
 
         try:
             find_server()
         except ConfigError as error:
-            return f'ready for a given server; embedded: {error}'
-    return 'ready'
+            return 'ready for a given server', f'embedded: {error}'
+    return 'ready', ''
 
 
-def catalogue() -> list[tuple[str, str, str, str]]:
-    """Return kind, name, state and summary of every plugin."""
+def catalogue() -> list[tuple[str, str, str, str, str]]:
+    """Return kind, name, state here, what was tested, and summary with the remedy, of every plugin."""
     rows = []
     for kind in registry.PLUGINS:
         for name in registry.names(kind):
             try:
                 plugin = registry.load(kind, name)
             except StreamBenchError as error:
-                rows.append((kind, name, str(error), ''))
+                rows.append((kind, name, 'needs repair', '', str(error)))
             else:
-                rows.append((kind, name, _state(kind, plugin), plugin.summary))
+                state, remedy = _state(kind, plugin)
+                summary = f'{plugin.summary} ({remedy})' if remedy else plugin.summary
+                rows.append((kind, name, state, plugin.tested, summary))
     return rows
 
 
@@ -49,6 +51,7 @@ def catalogue_text(*, form: str = TABLE) -> str:
         Column(name='kind', head='kind', left=True),
         Column(name='name', head='name', left=True),
         Column(name='here', head='here', left=True),
+        Column(name='tested', head='tested', left=True),
         Column(name='summary', head='what it is', left=True),
     ]
     return render(columns, catalogue(), form=form)

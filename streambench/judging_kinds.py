@@ -17,7 +17,7 @@ def bounds_kind() -> Kind:
         bounds_of(found)
         return found
 
-    return Kind(metavar=pairs.metavar, parse=parse, several=True)
+    return Kind(metavar=pairs.metavar, parse=parse, several=True, table=True)
 
 
 def thresholds_kind() -> Kind:

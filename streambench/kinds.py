@@ -5,11 +5,13 @@ A value is accepted as text (from a command line) or as what TOML and Python giv
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 UNITS_BYTES = {
     '': 1,
@@ -45,6 +47,7 @@ class Kind:
         parse: Turns a value into the option's type or raises ValueError with what it must be.
         choices: The words that are allowed, if they are few.
         several: Whether a value is made of several words, which a flag takes together.
+        table: Whether a value may be a table of TOML or a dictionary.
         alone: The value of a flag that stands alone, if it may.
     """
 
@@ -52,6 +55,7 @@ class Kind:
     parse: Callable[[Any], Any]
     choices: tuple[str, ...] = ()
     several: bool = False
+    table: bool = False
     alone: str | None = None
 
 
@@ -236,4 +240,37 @@ def assignments() -> Kind:
                 raise ValueError(f'must not hold {key}, which would be recorded: {PASSWORD_REMEDY}')
         return tuple(pairs)
 
-    return Kind(metavar='KEY=VALUE', parse=parse, several=True)
+    return Kind(metavar='KEY=VALUE', parse=parse, several=True, table=True)
+
+
+def uuids() -> Kind:
+    """Return the kind of one or more UUIDs, as a tuple of texts."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        entries = [value] if isinstance(value, str) else value
+        if not isinstance(entries, list | tuple) or not entries:
+            raise ValueError('must be one or more UUIDs')
+        found = []
+        for entry in entries:
+            try:
+                found.append(str(UUID(str(entry))))
+            except ValueError:
+                raise ValueError('must be one or more UUIDs') from None
+        return tuple(found)
+
+    return Kind(metavar='UUID', parse=parse, several=True)
+
+
+def json_object() -> Kind:
+    """Return the kind of a JSON object, as its text."""
+
+    def parse(value: Any) -> str:
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+            if not isinstance(found, dict):
+                raise ValueError
+            return json.dumps(found, sort_keys=True, allow_nan=False)
+        except (ValueError, TypeError):
+            raise ValueError('must be a JSON object such as {"port": 7000}') from None
+
+    return Kind(metavar='JSON', parse=parse, table=True)

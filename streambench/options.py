@@ -101,7 +101,10 @@ class Option:
         """
         if isinstance(value, str) and any('\ud800' <= letter <= '\udfff' for letter in value):
             raise ConfigError(f'{self.flag}: {value!r} must be text in UTF-8.')
-        if isinstance(value, list | dict) and not self.kind.several:
+        unfit = (isinstance(value, list) and not self.kind.several) or (
+            isinstance(value, dict) and not self.kind.table
+        )
+        if unfit:
             raise ConfigError(
                 f'{self.flag}: {value!r} must be a single value; several of them go into [sweep].'
             )
@@ -117,7 +120,9 @@ def _shown(value: Any) -> str:
     pairs = value if isinstance(value, list | tuple) else [value]
     words = [str(item).partition('=')[0] for item in pairs]
     if any(secret in word.lower() for word in words for secret in SECRET_WORDS):
-        return '=… and '.join(words) + '=…'
+        # What is no plain name may hold the password itself, like JSON.
+        plain = all(re.fullmatch(r'[\w.-]+', word) for word in words)
+        return '=… and '.join(words) + '=…' if plain else 'the given one'
     text = re.sub(r'[^/@\s]*@', '…@', value) if isinstance(value, str) else value
     shown = repr(text)
     return shown if len(shown) <= 80 else f'{shown[:60]}…{shown[-10:]}'

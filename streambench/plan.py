@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from streambench import registry
 from streambench.arrivals import CHOICE
 from streambench.config import CHOOSERS, OPTIONS, TOUR_LOADS, Config
 from streambench.errors import ConfigError
@@ -173,8 +174,15 @@ def _own_options(point: dict[str, Any], axes: Mapping[str, list[Any]]) -> dict[s
     known = known_options(others=True)
     for name, value in point.items():
         takers = known[name][1] if name in known else ()
-        here = {f'{kind} {point.get(key, OPTIONS[key].default)}' for key, kind in CHOOSERS.items()}
-        others = {f'{CHOOSERS[key]} {plugin}' for key in varying for plugin in axes[key]}
+        here = {
+            f'{kind} {registry.listed(kind, point.get(key, OPTIONS[key].default))}'
+            for key, kind in CHOOSERS.items()
+        }
+        others = {
+            f'{CHOOSERS[key]} {registry.listed(CHOOSERS[key], plugin)}'
+            for key in varying
+            for plugin in axes[key]
+        }
         if not takers or here & set(takers) or not others & set(takers):
             kept[name] = value
     return kept

@@ -16,12 +16,14 @@ class Plugin(ABC):
     Attributes:
         name: Registry name.
         summary: One sentence for `streambench list`.
+        tested: Whether the project's own tests run it, and how far.
         packages: Modules that must be importable.
         install: What to install if they aren't.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    tested: ClassVar[str] = ''
     packages: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ''
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from streambench.errors import ConfigError, UnknownPluginError
 
+# The line that stands for every class given by its import path.
+BY_PATH = 'module:Class'
+
 PLUGINS: dict[str, dict[str, str]] = {
     'broker': {
         'redis': 'streambench.brokers.redis:RedisBroker',
@@ -22,6 +25,13 @@ PLUGINS: dict[str, dict[str, str]] = {
         'redis': 'streambench.connectors.redis:RedisConnectorPlugin',
         'file': 'streambench.connectors.file:FileConnectorPlugin',
         'local': 'streambench.connectors.local:LocalConnectorPlugin',
+        'endpoint': 'streambench.connectors.endpoint:EndpointConnectorPlugin',
+        'zmq': 'streambench.connectors.zmq:ZeroMQConnectorPlugin',
+        'globus': 'streambench.connectors.globus:GlobusConnectorPlugin',
+        'margo': 'streambench.connectors.margo:MargoConnectorPlugin',
+        'ucx': 'streambench.connectors.ucx:UCXConnectorPlugin',
+        'daos': 'streambench.connectors.daos:DAOSConnectorPlugin',
+        BY_PATH: 'streambench.connectors.by_path:PathConnectorPlugin',
     },
     'executor': {
         'thread': 'streambench.executors.pools:ThreadExecutor',
@@ -50,18 +60,23 @@ def names(kind: str, *, others: bool = True) -> list[str]:
     return [*own, *(sorted(set(_entry_points(kind)) - set(own)) if others else ())]
 
 
+def listed(kind: str, name: str) -> str:
+    """Return the registry name that a chosen name falls under: its own, or that of import paths."""
+    return BY_PATH if ':' in name and BY_PATH in PLUGINS[kind] else name
+
+
 def load(kind: str, name: str) -> Any:
     """Import a plugin's class.
 
     Args:
         kind: `broker`, `connector` or `executor`.
-        name: Registry name.
+        name: Registry name; for a connector also the import path of a class of ProxyStore's kind.
 
     Raises:
         UnknownPluginError: If there is no plugin of that name.
         ConfigError: If an entry point of another package can't be imported.
     """
-    path = PLUGINS[kind].get(name) or _entry_points(kind).get(name)
+    path = PLUGINS[kind].get(listed(kind, name)) or _entry_points(kind).get(name)
     if path is None:
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=1)
@@ -71,6 +86,7 @@ def load(kind: str, name: str) -> Any:
         )
     module, _, attribute = path.partition(':')
     try:
-        return getattr(importlib.import_module(module), attribute)
+        plugin = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f'{kind} {name!r} can not be loaded from {path}: {error}') from error
+    return plugin if listed(kind, name) == name else plugin.at_path(name)

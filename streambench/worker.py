@@ -17,6 +17,7 @@ from streambench.payload import faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     Task = tuple[str, int, float, bool, bytes | None, tuple[Any, ...], int, int, str]
@@ -28,7 +29,9 @@ STORES_PER_PROCESS = 32
 interrupts: dict[str, threading.Event] = {}
 
 _local = threading.local()
-_store_numbers = iter(range(1 << 62))
+# Who uses which of this process's stores; a thread that ended has left its place.
+_places: dict[int, threading.Thread] = {}
+_places_lock = threading.Lock()
 _host = os.uname().nodename
 
 
@@ -60,6 +63,32 @@ def _import(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _place() -> int:
+    """Return the number of this thread's store: its own, shared only where threads are many."""
+    found: int | None = _local.__dict__.get('place')
+    if found is None:
+        with _places_lock:
+            free = (
+                number
+                for number in range(STORES_PER_PROCESS)
+                if number not in _places or not _places[number].is_alive()
+            )
+            found = next(free, threading.get_native_id() % STORES_PER_PROCESS)
+            _places[found] = threading.current_thread()
+        _local.place = found
+    return found
+
+
+def key_of(key_class: Any, fields: Sequence[Any]) -> Any:
+    """Return a connector's key out of its fields, whose tuples JSON has made lists of.
+
+    Args:
+        key_class: The class of the connector's keys.
+        fields: What a key of it was made of.
+    """
+    return key_class(*(tuple(field) if isinstance(field, list) else field for field in fields))
+
+
 def _store(description: str) -> tuple[Any, Any]:
     """Return this thread's store of a description, and the class of its keys.
 
@@ -83,10 +112,9 @@ def _store(description: str) -> tuple[Any, Any]:
         if store is None:
             raise LookupError(f'store {name} lives in another process')
     else:
-        number = next(_store_numbers) % STORES_PER_PROCESS
         config = StoreConfig.model_validate(
             {
-                'name': f'{name}-{number}',
+                'name': f'{name}-{_place()}',
                 'connector': {'kind': plain['connector'], 'options': plain['options']},
                 'cache_size': 0,
             }
@@ -122,7 +150,7 @@ def resolve(key: tuple[Any, ...], store: str) -> bytes:
 
     opened, key_class = _store(store)
     try:
-        data = extract(opened.proxy_from_key(key_class(*key)))
+        data = extract(opened.proxy_from_key(key_of(key_class, key)))
     except ProxyResolveError as error:
         # Its own text only says that there is a cause.
         raise error.__cause__ or error from None

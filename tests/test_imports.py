@@ -50,6 +50,10 @@ CLIENTS = {
     'parsl': {'executors'},
     'proxystore': {'connectors', 'worker'},
     'globus_compute_sdk': {'executors'},
+    'globus_sdk': {'connectors', 'executors'},
+    'proxystore_ex': {'connectors'},
+    'requests': {'connectors'},
+    'zmq': {'connectors'},
 }
 
 
@@ -140,6 +144,15 @@ def test_third_party_clients_stay_in_their_plugins() -> None:
         for name in imports(path, top_only=False):
             places = CLIENTS.get(name.partition('.')[0])
             assert places is None or module.partition('.')[0] in places, f'{module} imports {name}'
+
+
+def test_what_travels_to_workers_is_light() -> None:
+    """A connector class of ours imports nothing of ours above layer 0."""
+    travelling = {name: path for name, path in modules().items() if name.endswith('_connector')}
+    assert len(travelling) == 3
+    for module, path in travelling.items():
+        for name in own(imports(path, top_only=False)):
+            assert layer(name) == 0, f'{module} imports {name}'
 
 
 @pytest.mark.parametrize('module', sorted(STANDARD_ONLY))

@@ -47,6 +47,7 @@ class KafkaBroker(ServerBrokerPlugin):
 
     name: ClassVar[str] = 'kafka'
     summary: ClassVar[str] = 'Kafka; scripts/kafka starts one on this machine'
+    tested: ClassVar[str] = 'yes, one broker'
     packages: ClassVar[tuple[str, ...]] = ('aiokafka',)
     install: ClassVar[str] = 'pip install aiokafka'
     reconnect_s: ClassVar[float] = RECONNECT_S

@@ -20,6 +20,7 @@ class MemoryBroker(BrokerPlugin):
 
     name: ClassVar[str] = 'memory'
     summary: ClassVar[str] = 'inside this process; needs nothing'
+    tested: ClassVar[str] = 'yes'
     in_process: ClassVar[bool] = True
 
     @asynccontextmanager

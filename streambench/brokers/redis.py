@@ -47,6 +47,7 @@ class RedisBroker(ServerBrokerPlugin):
 
     name: ClassVar[str] = 'redis'
     summary: ClassVar[str] = 'Redis pub/sub; an embedded server is started if no address is given'
+    tested: ClassVar[str] = 'yes'
     packages: ClassVar[tuple[str, ...]] = ('redis', 'hiredis')
     install: ClassVar[str] = "pip install 'redis[hiredis]'"
 

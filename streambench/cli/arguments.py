@@ -64,7 +64,7 @@ def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: boo
     text = entry.doc.replace('%', '%%')
     notes = []
     if entry.name in CHOOSERS:
-        notes.append('|'.join(registry.names(CHOOSERS[entry.name], others=others)))
+        notes.append(', '.join(registry.names(CHOOSERS[entry.name], others=others)))
     if takers:
         notes.append(', '.join(taker.split()[1] for taker in takers))
     if entry.axis_default:
@@ -208,10 +208,13 @@ def _replaced(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> set[str]
     names: set[str] = set()
     for chooser in CHOOSERS.keys() & given.keys():
         kind, chosen = CHOOSERS[chooser], recorded.get(chooser, OPTIONS[chooser].default)
-        before = {f'{kind} {name}' for name in (chosen if isinstance(chosen, list) else [chosen])}
+        before = {
+            f'{kind} {registry.listed(kind, name)}'
+            for name in (chosen if isinstance(chosen, list) else [chosen])
+        }
         for name in recorded.keys() - OPTIONS.keys():
             takers = set(known_options(others=True)[name][1])
-            if takers & before and f'{kind} {given[chooser]}' not in takers:
+            if takers & before and f'{kind} {registry.listed(kind, given[chooser])}' not in takers:
                 names.add(name)
     return names
 

@@ -13,12 +13,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from streambench.errors import ConnectorError
+from streambench import worker
+from streambench.errors import ConfigError, ConnectorError
+from streambench.kinds import host, port, text
+from streambench.options import option
 from streambench.plugin import ServedPlugin
 from streambench.threads import whole
 
 if TYPE_CHECKING:
     from streambench.connectors.store import OpenStore
+
+# ProxyStore's default of 1 s is short for a server that is just being started.
+SERVER_S = 15.0
+
+
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, as a part of a sentence."""
+    text = ' '.join(str(error).split()).rstrip('.')
+    return text or type(error).__name__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +45,21 @@ class ConnectorPlugin(ServedPlugin):
 
     @abstractmethod
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
-        """Return class path and arguments of the connector, and the `module:Class` of its keys."""
+        """Return class path and arguments of the connector, and the `module:Class` of its keys.
+
+        An empty third text has the class of its keys found out by putting an object.
+        """
 
     def check(self) -> None:
         """Raise ConnectorError if the store can't be reached, with the remedy."""
+        return
+
+    def opened(self, connector: Any) -> None:
+        """Do what must be done with a connector before it is used.
+
+        Raises:
+            ConnectorError: If it can't be; the connector is closed then.
+        """
         return
 
     def clean(self, name: str) -> None:
@@ -74,6 +97,13 @@ class ConnectorPlugin(ServedPlugin):
 
         self.check()
         path, arguments, key_class = self.connector(name)
+        try:
+            connector = ConnectorConfig(kind=path, options=arguments).get_connector()
+        except Exception as error:
+            raise self.not_opened(error) from error
+        self.opened(connector)
+        if not key_class:
+            key_class = self._probed(connector)
         description = json.dumps(
             {
                 'name': name,
@@ -83,14 +113,75 @@ class ConnectorPlugin(ServedPlugin):
                 'in_process': self.in_process,
             }
         )
-        try:
-            connector = ConnectorConfig(kind=path, options=arguments).get_connector()
-        except OSError as error:
-            raise ConnectorError(f'the {self.name} store can not be opened: {error}.') from error
         # What was put is not kept here too: a worker thread must fetch it like any other worker.
         store: Store[Any] = Store(name, connector, cache_size=0, register=True)
         return OpenStore(store, description)
 
+    def not_opened(self, error: Exception) -> ConnectorError:
+        """Return what to say of a connector that could not be made."""
+        return ConnectorError(f'the {self.name} store can not be opened: {in_one_line(error)}.')
+
+    def _probed(self, connector: Any) -> str:
+        """Return the `module:Class` of a connector's keys.
+
+        Raises:
+            ConnectorError: If they can't be made again out of plain data; the connector is closed then.
+        """
+        try:
+            key = connector.put(b'probe')
+            connector.evict(key)
+            found = type(key)
+            again = worker.key_of(found, json.loads(json.dumps(key)))
+            if isinstance(key, tuple) and hasattr(found, '_make') and tuple(again) == tuple(key):
+                return f'{found.__module__}:{found.__qualname__}'
+            reason = f'its keys are {found.__name__}, not a NamedTuple of plain values'
+        except Exception as error:
+            reason = in_one_line(error)
+        connector.close()
+        raise ConnectorError(f'--ps-connector {self.name} does not take an object: {reason}.')
+
     def _close(self, store: OpenStore, name: str) -> None:
         store.shutdown()
         self.clean(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConnectorPlugin(ConnectorPlugin):
+    """Settings of a connector that keeps objects in the memory of each node (psbench's names)."""
+
+    ps_port: int | None = option(
+        "Port of the store's server, or of the servers of all nodes.",
+        port(),
+        group='connector',
+        required=True,
+    )
+    ps_address: str | None = option(
+        'Address of the node for the store; by default that of its host name.',
+        host(),
+        group='connector',
+    )
+    ps_interface: str | None = option(
+        'Network interface that each node takes its address from.', text('NAME'), group='connector'
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse two addresses."""
+        if self.ps_address is not None and self.ps_interface is not None:
+            raise ConfigError(
+                f'--ps-address {self.ps_address} and --ps-interface {self.ps_interface} both set the '
+                'address: give one of them.'
+            )
+
+    def node(self) -> dict[str, Any]:
+        """Return the arguments that such connectors share."""
+        return {
+            'port': self.ps_port,
+            'address': self.ps_address,
+            'interface': self.ps_interface,
+            'timeout': SERVER_S,
+        }
+
+    def address(self) -> tuple[str, int] | None:
+        """Return where its server is, as far as it was given."""
+        where = self.ps_address or self.ps_interface
+        return None if where is None or self.ps_port is None else (where, self.ps_port)

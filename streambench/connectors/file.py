@@ -24,6 +24,7 @@ class FileConnectorPlugin(ConnectorPlugin):
     name: ClassVar[str] = 'file'
     class_name: ClassVar[str] = 'FileConnector'
     summary: ClassVar[str] = 'files of a directory that every worker sees'
+    tested: ClassVar[str] = 'yes'
     packages: ClassVar[tuple[str, ...]] = ('proxystore',)
     install: ClassVar[str] = 'pip install proxystore'
 

@@ -15,6 +15,7 @@ class LocalConnectorPlugin(ConnectorPlugin):
     name: ClassVar[str] = 'local'
     class_name: ClassVar[str] = 'LocalConnector'
     summary: ClassVar[str] = 'a dictionary of this process, for thread workers'
+    tested: ClassVar[str] = 'yes'
     packages: ClassVar[tuple[str, ...]] = ('proxystore',)
     install: ClassVar[str] = 'pip install proxystore'
     in_process: ClassVar[bool] = True

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streambench import worker
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from proxystore.store.base import Store
 
 Key = tuple[Any, ...]
+
+
+def _hashable(key: Key) -> Key:
+    """Return a key as it was put, also after JSON has made lists of its tuples."""
+    return tuple(tuple(field) if isinstance(field, list) else field for field in key)
 
 
 class OpenStore:
@@ -34,6 +40,7 @@ class OpenStore:
         self._evictions: asyncio.Future[None] | None = None
         self._failure: ConnectorError | None = None
         self._abandoned: set[asyncio.Future[Key]] = set()
+        self._left: set[Key] = set()
 
     async def put(self, pieces: Sequence[bytes]) -> Key:
         """Put a payload, off the loop, and return the fields of its key.
@@ -57,11 +64,13 @@ class OpenStore:
 
     def _put(self, pieces: Sequence[bytes]) -> Key:
         try:
-            return tuple(self._store.put(b''.join(pieces)))
+            key = tuple(self._store.put(b''.join(pieces)))
         except Exception as error:
             raise ConnectorError(
                 f'the store did not take a payload of {sum(map(len, pieces))} bytes: {error}'
             ) from error
+        self._left.add(key)
+        return key
 
     def evict(self, key: Key) -> None:
         """Remove an object soon, off the loop, together with others that wait."""
@@ -85,9 +94,10 @@ class OpenStore:
     def _evict(self, keys: list[Key]) -> None:
         for key in keys:
             try:
-                self._store.evict(self._key_class(*key))
+                self._store.evict(worker.key_of(self._key_class, key))
             except Exception as error:
                 raise ConnectorError(f'the store did not remove {key}: {error}') from error
+            self._left.discard(_hashable(key))
 
     async def settle(self) -> None:
         """Return when everything that was to be removed is.
@@ -109,6 +119,9 @@ class OpenStore:
 
         self._thread.shutdown()
         self._evictor.shutdown()
+        # Some stores outlive us and can't tell whose objects they hold; one that is gone holds none.
+        with suppress(ConnectorError):
+            self._evict(list(self._left))
         worker.close_stores(self._store.name)
         unregister_store(self._store)
         self._store.close()

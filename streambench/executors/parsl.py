@@ -55,6 +55,7 @@ class ParslExecutor(ExecutorPlugin):
 
     name: ClassVar[str] = 'parsl'
     summary: ClassVar[str] = 'Parsl: threads, or HighThroughputExecutor on this machine'
+    tested: ClassVar[str] = 'yes, on one node'
     packages: ClassVar[tuple[str, ...]] = ('parsl',)
     install: ClassVar[str] = 'pip install parsl'
     class_name = 'ParslPoolExecutor'

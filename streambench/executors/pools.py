@@ -30,6 +30,7 @@ class ThreadExecutor(ExecutorPlugin):
 
     name: ClassVar[str] = 'thread'
     summary: ClassVar[str] = 'threads of this process (concurrent.futures)'
+    tested: ClassVar[str] = 'yes'
     class_name = 'ThreadPoolExecutor'
     in_process = True
 
@@ -81,6 +82,7 @@ class ProcessExecutor(ExecutorPlugin):
 
     name: ClassVar[str] = 'process'
     summary: ClassVar[str] = 'spawned processes of this machine (concurrent.futures)'
+    tested: ClassVar[str] = 'yes'
     class_name = 'ProcessPoolExecutor'
     in_process = False
 

@@ -148,6 +148,7 @@ class SimulatedExecutorPlugin(ExecutorPlugin):
 
     name: ClassVar[str] = 'simulated'
     summary: ClassVar[str] = 'ideal servers: tasks are timers on the loop; method default only'
+    tested: ClassVar[str] = 'yes'
     runs_code: ClassVar[bool] = False
     class_name = 'SimulatedExecutor'
     in_process = True

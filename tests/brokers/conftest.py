@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NoReturn, Protocol, Self
+from typing import Protocol, Self
 
 import pytest
 
@@ -19,8 +19,8 @@ from streambench import leash, registry
 from streambench.brokers.base import BrokerPlugin
 from streambench.errors import ConfigError
 from streambench.servers.kafka import LocalKafka
+from tests.required import without
 
-REQUIRE = 'STREAMBENCH_REQUIRE_SERVERS'
 START_S = 30.0
 
 NAMES = registry.names('broker', others=False)
@@ -45,13 +45,6 @@ class Server(Protocol):
     def stop(self) -> None:
         """End it and remove its data."""
         ...
-
-
-def without(reason: str) -> NoReturn:
-    """Skip a test for want of a server, or fail it where servers are required."""
-    if os.environ.get(REQUIRE) == '1':
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class RedisServer:

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import pytest
 import redis
 
 from streambench import registry
 from streambench.connectors.base import ConnectorPlugin
+from streambench.connectors.endpoint import EndpointConnectorPlugin
 from streambench.connectors.file import FileConnectorPlugin
 from streambench.connectors.local import LocalConnectorPlugin
 from streambench.connectors.redis import RedisConnectorPlugin
+from streambench.connectors.zmq import ZeroMQConnectorPlugin
 from streambench.servers.redis import EmbeddedRedis
+from tests.connectors.endpoint_server import HOST, EndpointServer, free_port, listens
+from tests.connectors.tls_redis import PASSWORD, TlsRedis
 from tests.redis_server import RedisServer
+from tests.required import need
 
-NAMES = registry.names('connector', others=False)
-# Redis stands twice in the contract: an embedded server has a password, a user's may have none.
-CASES = [case for name in NAMES for case in (['embedded', 'open'] if name == 'redis' else [name])]
+Server = TypeVar('Server', bound=AbstractContextManager[Any])
+
+
+class Servers(Protocol):
+    """Gives the one server of a class."""
+
+    def __call__(self, kind: type[Server]) -> Server:
+        """Return it, started."""
+        ...
+
+
+# Their libraries or services can't be had: test_refusals.py meets them up to their error.
+NEVER = {'globus', 'margo', 'ucx', 'daos'}
+NAMES = [name for name in registry.names('connector', others=False) if name not in NEVER]
+# Redis stands three times in the contract: an embedded server has a password, a user's may have none
+# or speak TLS.
+CASES = [
+    case for name in NAMES for case in (['embedded', 'open', 'tls'] if name == 'redis' else [name])
+]
 OWN_FILE = 'not-of-streambench'
 
 
@@ -56,6 +80,46 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope='session')
+def servers() -> Iterator[Servers]:
+    """Return what gives the one server of a class, started when it is first asked for."""
+    started: dict[type[Any], Any] = {}
+    with ExitStack() as stack:
+
+        def get(kind: type[Server]) -> Server:
+            if kind not in started:
+                started[kind] = stack.enter_context(kind())
+            found: Server = started[kind]
+            return found
+
+        yield get
+
+
+def zmq_objects(port: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Collection[object]]:
+    """Return what finds the objects in a ZeroMQ server, which doesn't list them: it asks for each."""
+    need(*ZeroMQConnectorPlugin.packages, install=ZeroMQConnectorPlugin.install)
+    from proxystore_ex.connectors.dim.models import DIMKey
+
+    from streambench.connectors.zmq_connector import ZeroMQConnector
+
+    keys: list[DIMKey] = []
+    put = ZeroMQConnector.put
+
+    def noted(self: ZeroMQConnector, obj: bytes) -> DIMKey:
+        keys.append(put(self, obj))
+        return keys[-1]
+
+    monkeypatch.setattr(ZeroMQConnector, 'put', noted)
+
+    def objects() -> list[DIMKey]:
+        if not listens(port):
+            return []
+        with ZeroMQConnector(port, HOST) as asker:
+            return [key for key in keys if asker.exists(key)]
+
+    return objects
+
+
 @pytest.fixture
 def store_name() -> str:
     """Return a name that no store has had."""
@@ -64,7 +128,11 @@ def store_name() -> str:
 
 @pytest.fixture(params=CASES)
 async def place(
-    request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path
+    request: pytest.FixtureRequest,
+    redis_server: RedisServer,
+    servers: Servers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Place]:
     """Return each connector of the registry."""
     case: str = request.param
@@ -96,5 +164,34 @@ async def place(
         yield Place(plugin=FileConnectorPlugin(ps_file_dir=str(tmp_path)), objects=files, user=tmp_path)
     elif case == 'local':
         yield Place(plugin=LocalConnectorPlugin(), objects=local_objects)
+    elif case == 'tls':
+        secure = await asyncio.to_thread(servers, TlsRedis)
+        plugin = RedisConnectorPlugin(
+            ps_host=secure.host, ps_port=secure.port, ps_password=PASSWORD, ps_ca_file=secure.ca_file
+        )
+        yield Place(plugin=plugin, objects=secure.keys)
+    elif case == 'endpoint':
+        endpoint = await asyncio.to_thread(servers, EndpointServer)
+        monkeypatch.setenv('PROXYSTORE_HOME', str(endpoint.home))
+        yield Place(
+            plugin=EndpointConnectorPlugin(ps_endpoints=(endpoint.uuid,)), objects=endpoint.objects
+        )
+    elif case == 'zmq':
+        port = free_port()
+        yield Place(
+            plugin=ZeroMQConnectorPlugin(ps_port=port, ps_address=HOST),
+            objects=await asyncio.to_thread(zmq_objects, port, monkeypatch),
+        )
+    elif case == registry.BY_PATH:
+        directory = tmp_path / 'by-path'
+        path = 'proxystore.connectors.file:FileConnector'
+        options = json.dumps({'store_dir': str(directory)})
+
+        def objects() -> set[str]:
+            return {entry.stem for entry in directory.rglob('*')}
+
+        yield Place(
+            plugin=registry.load('connector', path)(ps_options=options), objects=objects, user=None
+        )
     else:
         pytest.fail(f'the contract says nothing about the connector {case!r}: make a place for it')

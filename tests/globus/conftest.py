@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers.conftest import without
 from tests.globus.servers import HTEX, POOL, Endpoint, RabbitMQ, Site, alone, missing
+from tests.required import without
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,4 @@
-"""ProxyStore's RedisConnector with a password, keys that tell whose they are, and no silent retries.
+"""ProxyStore's RedisConnector with password and TLS, keys that tell whose they are, no silent retries.
 
 It travels to workers: nothing above layer 0 is imported here.
 """
@@ -20,7 +20,7 @@ ANSWER_S = 30.0
 
 
 class RedisConnector(PlainRedisConnector):
-    """Connector whose objects can be found again, for a server with or without a password.
+    """Connector whose objects can be found again, for a server with or without a password and TLS.
 
     redis-py would retry ten times, for more than a minute, where a server is gone: a task that hangs
     instead of failing, and time that no figure accounts for.
@@ -32,6 +32,9 @@ class RedisConnector(PlainRedisConnector):
         prefix: What the names of all keys begin with.
         password: Its password, if it asks for one.
         username: The user that the password belongs to, if not the default one.
+        tls: Whether the server speaks TLS.
+        ca_file: Certificates that its own is checked against, on every worker; else the system's.
+        answer_s: Seconds in which an answer must come.
     """
 
     def __init__(
@@ -43,26 +46,43 @@ class RedisConnector(PlainRedisConnector):
         prefix: str,
         password: str | None = None,
         username: str | None = None,
+        tls: bool = False,
+        ca_file: str | None = None,
+        answer_s: float = ANSWER_S,
     ) -> None:
         super().__init__(hostname, port, clear)
         self._redis_client.close()
+        self._own = {
+            'prefix': prefix,
+            'password': password,
+            'username': username,
+            'tls': tls,
+            'ca_file': ca_file,
+        }
         self.prefix = prefix
-        self.password = password
-        self.username = username
         self._redis_client = redis.StrictRedis(
             host=hostname,
             port=port,
             password=password,
             username=username,
+            ssl=tls,
+            ssl_ca_certs=ca_file,
             socket_connect_timeout=CONNECT_S,
-            socket_timeout=ANSWER_S,
+            socket_timeout=answer_s,
             retry=Retry(NoBackoff(), 0),
         )
 
+    def ping(self) -> None:
+        """Return if the server answers.
+
+        Raises:
+            redis.RedisError: If it refuses, or doesn't in time.
+        """
+        self._redis_client.ping()
+
     def config(self) -> dict[str, Any]:
         """Return what makes an equal connector."""
-        own = {'prefix': self.prefix, 'password': self.password, 'username': self.username}
-        return super().config() | own
+        return super().config() | self._own
 
     def new_key(self, obj: BytesLike | None = None) -> RedisKey:
         """Return a key that no object has had."""
