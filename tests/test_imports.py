@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 # the same rule inside. What is not named here is in the layer of its package.
 LAYERS: list[set[str]] = [
     {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'loop_monitor'},
-    {'worker', 'pacer', 'records'},
+    {'worker', 'pacer', 'records', 'pytest_plugin'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables'},
     {'bottleneck', 'bookkeeping', 'oracle', 'clocks', 'thresholds'},
     {'trace'},

@@ -46,8 +46,8 @@ def _seconds(text: str) -> float:
 
 def _count(text: str) -> int:
     value = int(text) if text.isdigit() else 0
-    if value < 2:
-        raise argparse.ArgumentTypeError(f'{text!r} must be a whole number of at least 2')
+    if value < 3:
+        raise argparse.ArgumentTypeError(f'{text!r} must be a whole number of at least 3')
     return value
 
 

@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from streambench.loop_monitor.culprits import Culprit, culprits, task_label
+from streambench.loop_monitor.culprits import Culprit, culprits, task_label, user_frame
 from streambench.loop_monitor.figures import Value, figures, longest_stall_s, span_s
 from streambench.loop_monitor.report import Frame, LoopReport, StallEvent
 
@@ -205,6 +205,19 @@ def verdict(reports: Sequence[LoopReport]) -> str:
     if notes:
         lines += ['', *(f'- {note}' for note in notes)]
     return '\n'.join(lines)
+
+
+def stall_text(stall: StallEvent) -> str:
+    """Return cause, task and place of one stall in a line, innermost frame first."""
+    label = task_label(stall)
+    where = ''
+    if stall.stacks:
+        frames = stall.stacks[0].frames
+        own = user_frame(frames)
+        where = f': {place(frames[-1])}'
+        if own is not None and own != frames[-1]:
+            where += f', called from {place(own)}'
+    return f'{stall.cause}{f" in {label}" if label else ""}{where}'
 
 
 def _undecided(stall: StallEvent) -> bool:
