@@ -7,9 +7,9 @@
         ...
         assert loop_monitor.snapshot().stall_s == 0
 
-The coroutine of the test is wrapped, whoever runs it (pytest-asyncio, anyio). Only what is known fails a
-test: causes `callback` and `gc`. What another thread did, or a machine without a free core, is not the
-test's fault. The monitor itself is imported when a test asks for it.
+The coroutine of the test is wrapped, whoever runs it (pytest-asyncio, anyio). Only what is known fails
+a test: causes `callback` and `gc`. What another thread did, or a machine without a free core, is not
+the test's fault. The monitor itself is imported when a test asks for it.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def loop_monitor(request: pytest.FixtureRequest) -> LoopMonitor:
 
     A test that is no coroutine gets it unstarted, for a loop of its own.
     """
-    monitor = request.node.stash.get(_monitor_key, None)
-    if monitor is None:
-        monitor = request.node.stash[_monitor_key] = _monitor()
+    monitor: LoopMonitor = request.node.stash.setdefault(_monitor_key, _monitor())
     return monitor
 
 
@@ -63,7 +61,7 @@ def _most_ms(item: pytest.Item, mark: pytest.Mark) -> float:
     """Return the limit of a mark; fails the test if it can't be kept watch over."""
     from streambench.loop_monitor.levels import LEVELS
 
-    given = {'max_ms': MAX_MS} | dict(zip(['max_ms'], mark.args, strict=False)) | mark.kwargs
+    given = {'max_ms': MAX_MS, **dict(zip(['max_ms'], mark.args, strict=False)), **mark.kwargs}
     most_ms = given.pop('max_ms')
     level = LEVELS[LEVEL]
     least_ms = (level.interval_ns + level.threshold_ns) / 1e6
@@ -71,8 +69,8 @@ def _most_ms(item: pytest.Item, mark: pytest.Mark) -> float:
         pytest.fail(f'{item.name}: {MARK} takes max_ms only, such as {MARK}(max_ms=20)', pytrace=False)
     if isinstance(most_ms, bool) or not isinstance(most_ms, int | float) or not most_ms >= least_ms:
         pytest.fail(
-            f'{item.name}: max_ms is {most_ms!r}: from {least_ms:g} ms on every block is found, so give '
-            'at least that',
+            f'{item.name}: max_ms is {most_ms!r}: from {least_ms:g} ms on every block is found, so '
+            'give at least that',
             pytrace=False,
         )
     return float(most_ms)

@@ -24,7 +24,10 @@ from streambench.loop_monitor.report import LoopReport
 from streambench.loop_monitor.verdict import verdict
 
 HELP = 'profile the event loop of any asyncio program: lag, stalls, and who is to blame'
-USAGE = 'streambench loop [OPTION ...] SCRIPT.py [ARGUMENT ...]\n       streambench loop [OPTION ...] -m MODULE [ARGUMENT ...]'
+USAGE = (
+    'streambench loop [OPTION ...] SCRIPT.py [ARGUMENT ...]\n'
+    '       streambench loop [OPTION ...] -m MODULE [ARGUMENT ...]'
+)
 EXIT_USAGE = 2
 PAIRS = 5
 
@@ -56,13 +59,18 @@ def parser() -> argparse.ArgumentParser:
     found = _Parser(
         prog='streambench loop',
         usage=USAGE,
-        description='Run an asyncio program unchanged, watch every event loop that it runs, and say how '
-        'late it was, who held it up and for how long. The report goes to standard error; the exit code '
-        'is the program\'s, or 99 if a threshold is missed.',
+        description='Run an asyncio program unchanged, watch every event loop that it runs, and say '
+        'how late it was, who held it up and for how long. The report goes to standard error; the exit '
+        "code is the program's, or 99 if a threshold is missed.",
         allow_abbrev=False,
     )
     add = found.add_argument
-    add('--duration', type=_seconds, metavar='S', help='end the program after S seconds, as Ctrl-C would')
+    add(
+        '--duration',
+        type=_seconds,
+        metavar='S',
+        help='end the program after S seconds, as Ctrl-C would',
+    )
     add(
         '--level',
         choices=[name for name in LEVELS if name != 'off'],
@@ -80,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         action='append',
         default=[],
         metavar='EXPRESSION',
-        help="such as 'loop_lag_p99 < 5ms' or 'loop_stalls == 0'; may be repeated; exit code 99 if missed",
+        help="such as 'loop_lag_p99 < 5ms' or 'loop_stalls == 0'; repeatable; exit code 99 if missed",
     )
     add('--speedscope', metavar='FILE', help='write a flame graph of the stalls only, for speedscope')
     add('--trace', metavar='FILE', help='write trace events, for Perfetto or Chrome')
@@ -88,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         '--compare-loops',
         action='store_true',
-        help='run the program alternately on asyncio and uvloop, beside a control of asyncio with itself',
+        help='run the program alternately on asyncio and uvloop, beside asyncio against itself',
     )
     add(
         '--pairs',
@@ -96,7 +104,11 @@ def parser() -> argparse.ArgumentParser:
         metavar='N',
         help=f'how often each loop runs the program, with --compare-loops (default {PAIRS})',
     )
-    add('--loop', choices=['asyncio', 'uvloop'], help='run the program on this loop where it lets one choose')
+    add(
+        '--loop',
+        choices=['asyncio', 'uvloop'],
+        help='run the program on this loop where it lets one choose',
+    )
     return found
 
 
@@ -113,7 +125,9 @@ def split(words: Sequence[str], options: argparse.ArgumentParser) -> tuple[list[
         word = words[at]
         if word == '-m':
             if at + 1 == len(words):
-                raise LoopMonitorError('-m needs the name of a module: streambench loop -m package.module')
+                raise LoopMonitorError(
+                    '-m needs the name of a module: streambench loop -m package.module'
+                )
             return list(words[:at]), Program(
                 target=words[at + 1], module=True, arguments=tuple(words[at + 2 :])
             )
@@ -139,8 +153,8 @@ def main(words: Sequence[str]) -> int:
         chosen = options.parse_args(own)
         if program is None:
             raise LoopMonitorError(
-                'there is no program to profile: give a SCRIPT.py or -m MODULE; `streambench loop --help` '
-                'shows what there is.'
+                'there is no program to profile: give a SCRIPT.py or -m MODULE; `streambench loop '
+                '--help` shows what there is.'
             )
         program.check()
         wanted = [limits.parse(text) for text in chosen.threshold]
@@ -164,8 +178,8 @@ def _say(text: str) -> None:
 def _profile(program: Program, chosen: argparse.Namespace, wanted: Sequence[Limit]) -> int:
     if free_threaded():
         raise LoopMonitorError(
-            'this is a free-threaded build of Python, where the stack of a running thread cannot be read '
-            'safely: use a build with the GIL'
+            'this is a free-threaded build of Python, where the stack of a running thread cannot be '
+            'read safely: use a build with the GIL'
         )
     if chosen.compare_loops:
         from streambench.loop_monitor.loop_comparison import compare
@@ -180,7 +194,7 @@ def _profile(program: Program, chosen: argparse.Namespace, wanted: Sequence[Limi
         level=chosen.level, exact=chosen.exact, pauses=bool(chosen.trace), force=chosen.loop
     )
     with hooks.installed():
-        code = run(program, duration_s=chosen.duration, wait=hooks.wait)
+        code = run(program, duration_s=chosen.duration)
         if os.getpid() != pid:
             # A child that the program has forked: the report is its parent's.
             return code

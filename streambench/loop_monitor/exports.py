@@ -195,7 +195,9 @@ def trace_events(
         ]
         events += _counters(report, number=number, origin_ns=origin_ns, pid=pid)
     row = len(reports) + 1
-    long = [pause for pause in pauses if pause[1] - pause[0] >= LEAST_PAUSE_NS and pause[0] >= origin_ns]
+    long = [
+        pause for pause in pauses if pause[1] - pause[0] >= LEAST_PAUSE_NS and pause[0] >= origin_ns
+    ]
     if long:
         events.append(_metadata('thread_name', pid, row, 'garbage collection'))
     events += [

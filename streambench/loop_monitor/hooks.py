@@ -52,7 +52,6 @@ class LoopHooks:
         self._lock = threading.Lock()
         self._monitors: dict[asyncio.AbstractEventLoop, LoopMonitor] = {}
         self._ended: list[LoopMonitor] = []
-        self._threads: dict[asyncio.AbstractEventLoop, threading.Thread] = {}
         self._wrapped: list[tuple[type, str, Any]] = []
         self._pauses = GarbageWatch() if pauses else None
         self.refusals: dict[str, None] = {}
@@ -89,8 +88,8 @@ class LoopHooks:
     def _uvloop(self, module: ModuleType) -> None:
         if self._force == 'asyncio':
             _asyncio_in_place_of(module)
-        else:
-            self._wrap(module.Loop)
+        # In any case: a program that insists on it is to be found out.
+        self._wrap(module.Loop)
 
     def _wrap(self, kind: Any) -> None:
         run_forever, close = kind.run_forever, kind.close
@@ -131,7 +130,6 @@ class LoopHooks:
                 asyncio._set_running_loop(None)
             with self._lock:
                 self._monitors[loop] = monitor
-        self._threads[loop] = threading.current_thread()
         if monitor.running and monitor._account is not None:
             # The first tick would find it, but there may be a stall before.
             monitor._account.runner = sys._getframe(1)
@@ -144,7 +142,6 @@ class LoopHooks:
             if monitor is None:
                 return
             self._ended.append(monitor)
-            self._threads.pop(loop, None)
         self._stop(monitor)
 
     def _stop(self, monitor: LoopMonitor) -> None:
@@ -152,20 +149,6 @@ class LoopHooks:
             monitor.stop()
         except LoopMonitorError as error:
             self.refusals[str(error)] = None
-
-    def wait(self) -> None:
-        """Wait for the loops that run in threads which keep the process alive."""
-        here = threading.current_thread()
-        while True:
-            threads = [
-                thread
-                for loop, thread in tuple(self._threads.items())
-                if loop.is_running() and not thread.daemon and thread is not here
-            ]
-            if not threads:
-                return
-            for thread in threads:
-                thread.join()
 
     def finish(self) -> tuple[LoopReport, ...]:
         """Stop all monitors and return their reports in order of begin."""

@@ -203,7 +203,9 @@ def _figures(file: Path, loop: str) -> Figures:
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
     except OSError as error:
-        raise LoopMonitorError(f'the program left no report ({error.strerror}): run it alone') from error
+        raise LoopMonitorError(
+            f'the program left no report ({error.strerror}): run it alone'
+        ) from error
     loops = {each['loop'] for each in content['loops']}
     if not loops:
         raise LoopMonitorError('the program ran no event loop: there is nothing to compare')
@@ -213,7 +215,7 @@ def _figures(file: Path, loop: str) -> Figures:
             'loop itself; let it take the default one'
         )
     cpu_s = sum(each['cpu_utilization'] * each['wall_s'] for each in content['loops'])
-    # The begin of a stall is known on uvloop and not on asyncio: only the lower bound is the same thing.
+    # The begin of a stall is known on uvloop and not on asyncio: only the lower bound compares.
     low_s = sum(stall['low_s'] for each in content['loops'] for stall in each['stalls'])
     return {**content['figures'], 'cpu_s': cpu_s, 'stall_low_s': low_s}
 
@@ -245,7 +247,8 @@ def text(program: Program, level: str, rounds: Sequence[Mapping[str, Figures]]) 
     ]
     return '\n'.join(
         [
-            f'{program.text} on asyncio and uvloop, level {level}, {len(rounds)} rounds in rotating order',
+            f'{program.text} on asyncio and uvloop, level {level}, {len(rounds)} rounds in rotating '
+            'order',
             '',
             *lines,
             '',

@@ -50,7 +50,9 @@ class Program:
     def check(self) -> None:
         """Raise LoopMonitorError if there is no such script."""
         if not self.module and not Path(self.target).exists():
-            raise LoopMonitorError(f'there is no script {self.target!r}: give the path of a Python file')
+            raise LoopMonitorError(
+                f'there is no script {self.target!r}: give the path of a Python file'
+            )
 
     def execute(self) -> None:
         """Run it as `__main__`; raises what it raises."""
@@ -148,17 +150,36 @@ def _alarm(duration_s: float | None) -> Iterator[Callable[[], bool]]:
         alarm.silence()
 
 
-def run(program: Program, *, duration_s: float | None, wait: Callable[[], None]) -> int:
+def _wait_for_threads() -> None:
+    """Wait for what keeps the process alive: the program may go on in other threads.
+
+    Those of an executor are not waited for: the interpreter ends them when it ends itself.
+    """
+    executors = sys.modules.get('concurrent.futures.thread')
+    here = threading.current_thread()
+    while True:
+        workers = tuple(getattr(executors, '_threads_queues', ()))
+        threads = [
+            thread
+            for thread in threading.enumerate()
+            if not (thread is here or thread.daemon or thread in workers)
+        ]
+        if not threads:
+            return
+        for thread in threads:
+            thread.join()
+
+
+def run(program: Program, *, duration_s: float | None) -> int:
     """Run a program to its end and return its exit code; 0 if it was ended by the duration.
 
     Args:
         program: What to run.
         duration_s: After how long it is asked to end, None for never.
-        wait: Waits for what goes on in other threads when the main one is through.
     """
     code = 0
     with _ends_when_told(), _alarm(duration_s) as rang:
-        for step in (program.execute, wait):
+        for step in (program.execute, _wait_for_threads):
             try:
                 step()
             except KeyboardInterrupt:

@@ -6,7 +6,6 @@ the last row, `unattributed`.
 
 from __future__ import annotations
 
-import os
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from streambench.loop_monitor.report import Frame, LoopReport, StallEvent
 
 ROWS = 10
 LOOPS = 4
-PLACE_WIDTH = 46
+NOTES = 12
+PLACE_WIDTH, WIDE = 46, 200
 LONG_BLOCK_S = 0.02
 BUSY, BUSY_LATER = 0.95, 0.1
 DOMINANT = 0.5
@@ -51,18 +51,26 @@ def counted(number: int, noun: str) -> str:
     return f'{number:,} {noun}{"" if number == 1 else "s"}'
 
 
-def place(frame: Frame) -> str:
-    """Return `file:line function`, as short as it can be and still be found."""
+def place(frame: Frame, *, width: int = PLACE_WIDTH) -> str:
+    """Return `file:line function`, as short as it can be and still be found.
+
+    Args:
+        frame: What to name.
+        width: What is longer is cut off.
+    """
+    if frame.function == 'Handle._run':
+        # All that is seen of a callback written in C is that the loop has called something.
+        return 'a callback without a frame'
     file = frame.file
-    for root in (os.getcwd(), *(sysconfig.get_paths()[name] for name in ('purelib', 'stdlib'))):
+    for root in (str(Path.cwd()), *(sysconfig.get_paths()[name] for name in ('purelib', 'stdlib'))):
         if file.startswith(f'{root}/'):
             file = file[len(root) + 1 :]
             break
     text = f'{file}:{frame.line} {frame.function}'
-    if len(text) <= PLACE_WIDTH:
+    if len(text) <= width:
         return text
     text = f'{Path(file).name}:{frame.line} {frame.function}'
-    return text if len(text) <= PLACE_WIDTH else f'{text[: PLACE_WIDTH - 1]}…'
+    return text if len(text) <= width else f'{text[: width - 1]}…'
 
 
 def _task(culprit: Culprit) -> str:
@@ -203,7 +211,9 @@ def verdict(reports: Sequence[LoopReport]) -> str:
         lines += ['', culprits_table(found)]
     notes = [*lints(watched), *_notes(watched)]
     if notes:
-        lines += ['', *(f'- {note}' for note in notes)]
+        lines += ['', *(f'- {note}' for note in notes[:NOTES])]
+        if len(notes) > NOTES:
+            lines.append(f'- {counted(len(notes) - NOTES, "more note")}')
     return '\n'.join(lines)
 
 
@@ -214,9 +224,9 @@ def stall_text(stall: StallEvent) -> str:
     if stall.stacks:
         frames = stall.stacks[0].frames
         own = user_frame(frames)
-        where = f': {place(frames[-1])}'
+        where = f': {place(frames[-1], width=WIDE)}'
         if own is not None and own != frames[-1]:
-            where += f', called from {place(own)}'
+            where += f', called from {place(own, width=WIDE)}'
     return f'{stall.cause}{f" in {label}" if label else ""}{where}'
 
 
@@ -257,13 +267,15 @@ def lints(reports: Sequence[LoopReport]) -> list[str]:
     ]
     piles = sum(map(_undecided, stalls))
     if piles:
-        found.append(f'{counted(piles, "stall")} without a dominant stack: many small callbacks in a row')
+        found.append(
+            f'{counted(piles, "stall")} without a dominant stack: many small callbacks in a row'
+        )
     seconds = [second for report in reports for second in report.seconds if second.duration_s >= 0.5]
     busy = sum(second.utilization is not None and second.utilization >= BUSY for second in seconds)
     if seconds and busy / len(seconds) >= BUSY_LATER:
         found.append(
-            f'the loop was ≥ {BUSY:.0%} busy for {busy / len(seconds):.0%} of the run: what it measures '
-            'of others is its own load'
+            f'the loop was ≥ {BUSY:.0%} busy for {busy / len(seconds):.0%} of the run: what it '
+            'measures of others is its own load'
         )
     starved = sum(stall.cause == 'cpu-starved' for stall in stalls)
     if starved:
