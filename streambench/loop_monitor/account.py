@@ -22,6 +22,8 @@ _USUAL_MOST_NS = 1_000_000
 # An idle loop's way from epoll to a callback and back, in CPU time, if it is never seen idle: the upper
 # end of what was measured on asyncio and uvloop.
 _DISPATCH_MOST_NS = 60_000
+# Ticks that took no more than so many times the least are taken for those of an idle loop.
+_IDLE_TIMES = 4
 
 
 class IdleClock(Protocol):
@@ -91,6 +93,7 @@ class TickAccount:
         self._usual_ns = 0
         self._body_ns = 0
         self._least_cpu_ns = 1 << 62
+        self._idle_cpu_ns = self._idle_ticks = 0
         self.begin(time.perf_counter_ns())
 
     def know_runner(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,6 +161,9 @@ class TickAccount:
         used_ns = cpu_ns - self.prev_cpu_ns
         if 0 < used_ns < self._least_cpu_ns:
             self._least_cpu_ns = used_ns
+        if used_ns <= _IDLE_TIMES * self._least_cpu_ns:
+            self._idle_cpu_ns += used_ns
+            self._idle_ticks += 1
         self._usual_ns += (min(max(lag_ns, 0), _USUAL_MOST_NS) - self._usual_ns) >> 4
         self.prev_cpu_ns = cpu_ns
         self._prev_pauses_ns = self.garbage.total_ns
@@ -173,8 +179,7 @@ class TickAccount:
         """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
         due_ns, prev_ns = self.next_ns, self.prev_ns
         interval_ns = self._interval_ns
-        self.next_ns = due_ns + count * interval_ns
-        self.prev_ns = now_ns
+        next_ns = due_ns + count * interval_ns
         lag_ns = now_ns - due_ns
         idle_ns = self._ticked() if self._ticked is not None else 0
         cpu_ns = time.thread_time_ns()
@@ -190,6 +195,8 @@ class TickAccount:
                     due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
                 )
             )
+        # After the late tick is noted: the watchdog drops its samples when it finds none.
+        self.next_ns, self.prev_ns = next_ns, now_ns
         if count > 1:
             self.backfilled.add_falling(lag_ns - interval_ns, interval_ns, count - 1)
         if now_ns < self.series.end_ns:
@@ -262,5 +269,6 @@ class TickAccount:
         wakeups = self.wakeup_lag.count
         if not wakeups:
             return 0
-        way_ns = min(self._least_cpu_ns - self._body_ns // wakeups, _DISPATCH_MOST_NS)
+        idle_ns = self._idle_cpu_ns // max(1, self._idle_ticks)
+        way_ns = min(idle_ns - self._body_ns // wakeups, _DISPATCH_MOST_NS)
         return self._body_ns + wakeups * max(0, way_ns)

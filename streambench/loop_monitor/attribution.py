@@ -28,6 +28,7 @@ _KEPT = 4096
 # interval of 2 ms, and twice the interpreter's switch interval, which is how long the watchdog may wait
 # for the GIL.
 _TAIL_NS = 12_000_000
+_LONG_TAIL = 25
 # A sample that the watchdog got so late was handed the GIL at the end of a call that held it.
 _HELD_NS = 8_000_000
 # Shares of a stall above which something is its cause, or below which it is nearly nothing.
@@ -149,7 +150,8 @@ def _weigh(samples: Sequence[Sample], start_ns: int, end_ns: int) -> list[tuple[
     for sample in samples:
         found.append((sample, max(0, sample.at_ns - last)))
         last = max(last, sample.at_ns)
-    if found and end_ns - last <= _TAIL_NS:
+    # A long stall is sampled less often.
+    if found and end_ns - last <= max(_TAIL_NS, (end_ns - start_ns) // _LONG_TAIL):
         sample, weight = found[-1]
         found[-1] = (sample, weight + end_ns - last)
     return found
@@ -168,27 +170,33 @@ def _merged(weighed: Sequence[tuple[Sample, int]]) -> list[_Weighed]:
     return sorted(found.values(), key=lambda entry: -entry.weight_ns)
 
 
-def _others(evidence: Sequence[tuple[OtherThread, ...]]) -> list[tuple[int, ThreadStack]]:
-    """Return each other thread once with the sum of its CPU time, most first."""
+def _others(evidence: Sequence[tuple[OtherThread, ...]]) -> tuple[tuple[ThreadStack, ...], int]:
+    """Return each other thread once with the sum of its CPU time, most first.
+
+    Also the CPU time of the busiest of those that may have held the GIL, which one that was seen to run
+    without it has not; that one stands first then.
+    """
     total: dict[int, int] = {}
     heaviest: dict[int, OtherThread] = {}
+    free: set[int] = set()
     for threads in evidence:
         for thread in threads:
-            total[thread.ident] = total.get(thread.ident, 0) + (thread.cpu_ns or 0)
+            total[thread.ident] = total.get(thread.ident, 0) + thread.cpu_ns
+            if thread.free:
+                free.add(thread.ident)
             known = heaviest.get(thread.ident)
-            if known is None or (thread.cpu_ns or 0) > (known.cpu_ns or 0):
+            if known is None or thread.cpu_ns > known.cpu_ns:
                 heaviest[thread.ident] = thread
-    return [
-        (
-            total[ident],
-            ThreadStack(
-                thread=heaviest[ident].name,
-                frames=frames_of(heaviest[ident].stack),
-                cpu_s=total[ident] / NS_PER_S,
-            ),
+    order = sorted(total, key=lambda ident: (ident in free, -total[ident]))
+    stacks = tuple(
+        ThreadStack(
+            thread=heaviest[ident].name,
+            frames=frames_of(heaviest[ident].stack),
+            cpu_s=total[ident] / NS_PER_S,
         )
-        for ident in sorted(total, key=lambda ident: -total[ident])
-    ]
+        for ident in order[:MAX_STACKS]
+    )
+    return stacks, max((total[ident] for ident in order if ident not in free), default=0)
 
 
 def _cause(
@@ -201,22 +209,26 @@ def _cause(
         gc: Of it, garbage collection.
         cpu: CPU time of the loop's thread.
         held: Of it, time that the watchdog overslept: it waited for the GIL, or for a core.
-        other: CPU time of the busiest other thread.
+        other: CPU time of the busiest other thread that may have held the GIL.
         working: Weight of the samples in which the loop had called something.
         waiting: Weight of those in which it had not.
     """
     half, little = _HALF * duration, _LITTLE * duration
     if gc >= half:
         return 'gc'
-    # The GIL is proven by three things at once: this thread didn't run, another one did, and the
-    # watchdog couldn't get it either. A frame of the loop may be that of a victim.
-    if cpu < half and other >= half and (held >= half or (waiting >= working and held >= little)):
-        return 'gil'
+    # The GIL is proven by three things at once: this thread hardly ran, another one did, and the
+    # watchdog couldn't get it either. A frame of the loop may be that of a victim. On a machine that is
+    # short of cores the thread that holds the GIL is itself kept from running for a part of the time.
+    if cpu < other / 2:
+        if waiting >= working and other >= little and held >= half:
+            return 'gil'
+        if other >= half and (held >= half if working > waiting else held >= little):
+            return 'gil'
     if working > waiting:
         return 'callback'
     # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
     # delay tells that there was no core to be had.
-    if cpu + gc < little and other < half and held >= half:
+    if cpu + gc + other < little and held >= half:
         return 'cpu-starved'
     return 'unattributed'
 
@@ -237,7 +249,7 @@ def stall(
     weighed = _weigh(samples, start, late.now_ns)
     merged = _merged(weighed)
     working = sum(entry.weight_ns for entry in merged)
-    others = _others([*(sample.others for sample in samples), late.others])
+    others, suspect_ns = _others([*(sample.others for sample in samples), late.others])
     gc_ns = overlap_ns(late.pauses, start, late.now_ns)
     held = overlap_ns(oversleeps, start, late.now_ns)
     cause = _cause(
@@ -245,7 +257,7 @@ def stall(
         gc=gc_ns,
         cpu=late.cpu_ns,
         held=held,
-        other=others[0][0] if others else 0,
+        other=suspect_ns,
         working=working,
         waiting=sum(weight for _, weight in weighed) - working,
     )
@@ -267,7 +279,7 @@ def stall(
             WeightedStack(frames=frames_of(entry.stack), weight_s=entry.weight_ns / NS_PER_S)
             for entry in merged[:MAX_STACKS]
         ),
-        other_threads=tuple(thread for _, thread in others[:MAX_STACKS]),
+        other_threads=others,
         confidence=_confidence(samples, oversleeps, late),
         unfinished=late.unfinished,
     )

@@ -23,6 +23,11 @@ class Level:
     interval_ns: int
     threshold_ns: int
 
+    @property
+    def alert_ns(self) -> int:
+        """Lateness at which the watchdog wants to look: it may have to wait 5 ms for the GIL."""
+        return self.threshold_ns - 3 * NS_PER_MS
+
 
 # The threshold is not below the interpreter's switch interval of 5 ms: a thread may wait so long for
 # the GIL without anybody being to blame.

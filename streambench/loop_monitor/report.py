@@ -124,7 +124,8 @@ class StallEvent:
         task: Name of the asyncio task that ran, or None (a plain callback, or not seen).
         coroutine: Qualified name of its coroutine.
         stacks: The loop's thread, heaviest first; at most a handful.
-        other_threads: Other threads that used CPU time, most first.
+        other_threads: Other threads that used CPU time, most first, but last those that were seen to
+            run without the GIL. If the cause is `gil`, the first had it.
         confidence: `in_flight` (stack seen while it lasted), `after_c_call` (seen once, at the end of a
             call that held the GIL), `late_tick` (other threads seen when the loop woke), `none`.
         unfinished: Whether it still lasted when the monitor stopped or the snapshot was taken.

@@ -21,6 +21,7 @@ from streambench.loop_monitor.ticks import LoopTicks
 MAX_FRAMES = 40
 MAX_THREADS = 8
 _LEAST_CPU_NS = 500_000
+_PROOF_NS = 100_000
 _PER_THREAD_NS = 500_000
 _EVERY_NS = 9_000_000
 _ENUMERATE_NS = 50_000_000
@@ -56,12 +57,16 @@ class RawStack:
 
 @dataclass(frozen=True, slots=True)
 class OtherThread:
-    """Where a thread stood and the CPU time that it had used since it was last looked at."""
+    """Where a thread stood and the CPU time that it had used since it was last looked at.
+
+    `free` says that it ran on while the GIL was held here: it isn't the one that had it.
+    """
 
     ident: int
     name: str
     stack: RawStack
-    cpu_ns: int | None
+    cpu_ns: int
+    free: bool
 
 
 def runner_of(frame: FrameType | None) -> FrameType | None:
@@ -199,7 +204,24 @@ class ThreadClocks:
             if used_ns >= _LEAST_CPU_NS:
                 found.append((used_ns, ident, thread))
         found.sort(key=lambda each: -each[0])
+        del found[MAX_THREADS:]
+        free = self._running({ident: thread for _, ident, thread in found})
         return tuple(
-            OtherThread(ident, thread.name, raw_stack(frames[ident]), used_ns)
-            for used_ns, ident, thread in found[:MAX_THREADS]
+            OtherThread(ident, thread.name, raw_stack(frames[ident]), used_ns, ident in free)
+            for used_ns, ident, thread in found
+        )
+
+    def _running(self, threads: Mapping[int, threading.Thread]) -> frozenset[int]:
+        """Return the threads whose CPU time goes on while this one holds the GIL."""
+        if not threads:
+            return frozenset()
+        before = {ident: self._read(thread) for ident, thread in threads.items()}
+        until_ns = time.perf_counter_ns() + _PROOF_NS
+        while time.perf_counter_ns() < until_ns:
+            pass
+        after = {ident: self._read(thread) for ident, thread in threads.items()}
+        return frozenset(
+            ident
+            for ident, cpu_ns in before.items()
+            if cpu_ns is not None and (after[ident] or 0) - cpu_ns > _PROOF_NS // 3
         )

@@ -111,15 +111,15 @@ class Watchdog:
 
     def _watch(self) -> None:
         account, now, sleep = self._account, time.perf_counter_ns, self._slept
-        threshold_ns = account.level.threshold_ns
+        alert_ns = account.level.alert_ns
         while True:
-            due_ns = account.next_ns + threshold_ns
+            due_ns = account.next_ns + alert_ns
             now_ns = now()
             if now_ns < due_ns:
                 if sleep(now_ns, due_ns, count=True):
                     return
                 now_ns = now()
-                if now_ns >= account.next_ns + threshold_ns:
+                if now_ns >= account.next_ns + alert_ns:
                     # Late: the clocks of the other threads must not be read before it is looked at.
                     continue
                 if account.threads is not None:
@@ -127,6 +127,9 @@ class Watchdog:
                 if account.late:
                     self._next_evidence_ns = 0
                     self._settle()
+                elif account.samples:
+                    # The tick came before it was late.
+                    account.samples.clear()
                 if now_ns >= self._next_cpu_ns:
                     self.cpu_ns = time.thread_time_ns()
                     self._next_cpu_ns = now_ns + _CPU_NS
