@@ -260,7 +260,7 @@ def _write(
     for file, content in files.items():
         try:
             with open(file, 'w', encoding='utf-8') as out:
-                json.dump(content, out, ensure_ascii=False)
+                json.dump(content, out)
                 out.write('\n')
         except OSError as error:
             _say(f'streambench: {file} can not be written ({error.strerror}): give another place.')

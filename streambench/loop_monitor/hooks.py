@@ -156,10 +156,13 @@ class LoopHooks:
             lasting = dict(self._monitors)
             self._monitors.clear()
         for loop, monitor in lasting.items():
-            if loop.is_running():
-                self._stop_afar(loop, monitor)
-            else:
+            if not loop.is_running():
                 self._stop(monitor)
+            elif not self._stopped_afar(loop, monitor):
+                self.refusals[
+                    f'a loop in another thread is held up: it did not answer within {STOP_S:g} s'
+                ] = None
+                continue
             self._ended.append(monitor)
         reports = []
         for monitor in self._ended:
@@ -169,8 +172,8 @@ class LoopHooks:
                 self.refusals[str(error)] = None
         return tuple(sorted(reports, key=lambda report: report.start_ns))
 
-    def _stop_afar(self, loop: asyncio.AbstractEventLoop, monitor: LoopMonitor) -> None:
-        """Stop the monitor of a loop that still runs, in a daemon's thread."""
+    def _stopped_afar(self, loop: asyncio.AbstractEventLoop, monitor: LoopMonitor) -> bool:
+        """Stop the monitor of a loop that still runs, in a daemon's thread; tell whether it did."""
         done = threading.Event()
 
         def stop() -> None:
@@ -180,10 +183,10 @@ class LoopHooks:
         try:
             loop.call_soon_threadsafe(stop)
         except RuntimeError:
+            # It has ended since.
             self._stop(monitor)
-            return
-        if not done.wait(STOP_S):
-            self.refusals[f'a loop in another thread did not answer within {STOP_S:g} s'] = None
+            return True
+        return done.wait(STOP_S)
 
     @property
     def pauses(self) -> Sequence[tuple[int, int]]:

@@ -185,13 +185,15 @@ def verdict(reports: Sequence[LoopReport]) -> str:
         return 'no event loop ran long enough for a tick: nothing was measured'
     values, found = figures(watched), culprits(watched)
     first = watched[0]
+    ticks = sum(report.lag.count for report in watched)
+    wakeups = sum(report.wakeups for report in watched)
     lines = [
         f'verdict    {_answer(watched, found, values)}',
         f'loop       {_kind(watched)}, Python {first.python}, {span_s(watched):.2f} s, level '
         f'{first.level}{" exact" if first.exact else ""} (tick every {ms(first.interval_s)} ms)',
         f'lag        p50 {ms(values["loop_lag_p50"])}   p99 {ms(values["loop_lag_p99"])}   p99.9 '
         f'{ms(values["loop_lag_p999"])}   max {ms(values["loop_lag_max"])} ms   '
-        f'({values["loop_lag_ticks"]:,} ticks, {values["loop_lag_wakeups"]:,} wake-ups)',
+        f'({counted(ticks, "tick")}, {counted(wakeups, "wake-up")})',
         f'stalls     {values["loop_stalls"]:,}, {ms(values["loop_stall_time"])} ms, '
         f'{percent(values["loop_stall_time_fraction"])} of the time, longest '
         f'{ms(values["loop_stall_max"])} ms',

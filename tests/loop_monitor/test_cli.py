@@ -101,6 +101,15 @@ assert os.waitstatus_to_exitcode(os.wait()[1]) == 5
 pool = __import__('concurrent.futures').futures.ThreadPoolExecutor()
 pool.submit(time.sleep, 0).result()
 threading.Thread(target=lambda: asyncio.run(main())).start()
+
+def forever(block):
+    other = asyncio.new_event_loop()
+    other.call_soon(block)
+    other.run_forever()
+
+for block in (lambda: None, threading.Event().wait):
+    threading.Thread(target=forever, args=(block,), daemon=True).start()
+time.sleep(0.05)
 """
 
 
@@ -153,9 +162,10 @@ def test_several_loops_threads_and_a_forked_child(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == 'the child was here\n'
     assert done.stderr.count('verdict') == 1
-    assert '4 loops (asyncio)' in done.stderr
+    assert '5 loops (asyncio)' in done.stderr
+    assert done.stderr.count('a loop in another thread is held up') == 1
     found = json.loads((tmp_path / 'found.json').read_text())
-    assert len(found['loops']) == 4
+    assert len(found['loops']) == 5
     assert found['culprits'][0]['count'] == 4
 
 
@@ -349,12 +359,15 @@ def test_it_works_where_nothing_else_is_installed(tmp_path: Path) -> None:
     place = tmp_path / 'environment'
     venv.create(place, with_pip=True)
     python = place / 'bin' / 'python'
-    subprocess.run(
+    installing = subprocess.run(
         [python, '-m', 'pip', 'install', '-q', '--no-deps', '--disable-pip-version-check', ROOT],
-        check=True,
         capture_output=True,
+        text=True,
         timeout=120,
     )
+    if 'No matching distribution found for hatchling' in installing.stderr:
+        pytest.skip('what builds the package can not be fetched here')
+    assert installing.returncode == 0, installing.stderr
     installed = subprocess.run(
         [python, '-m', 'pip', 'list', '--format=freeze'], check=True, capture_output=True, text=True
     )

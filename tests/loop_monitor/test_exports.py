@@ -46,6 +46,8 @@ async def watched() -> LoopReport:
         culprit_sleep(0.06)
         await asyncio.sleep(0.05)
         gc.collect()
+        # Else the two would be one stall, mostly of garbage collection.
+        await asyncio.sleep(0.05)
         culprit_spin(0.04)
         await asyncio.sleep(0.05)
     return monitor.report()
