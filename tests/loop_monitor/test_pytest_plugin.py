@@ -57,14 +57,15 @@ TESTS = """
         time.sleep(0.06)
         await asyncio.sleep(0.02)
         assert loop_monitor.running
-        assert loop_monitor.snapshot().stalls[0].stacks[0].frames[-1].function == 'test_fixture'
+        longest = max(loop_monitor.snapshot().stalls, key=lambda stall: stall.duration_s)
+        assert longest.stacks[0].frames[-1].function == 'test_fixture'
 
     def test_unstarted(loop_monitor):
         async def main():
             async with loop_monitor:
                 time.sleep(0.06)
         asyncio.run(main())
-        assert loop_monitor.report().stall_count == 1
+        assert loop_monitor.report().stall_count >= 1
 
     @pytest.mark.no_stall
     async def test_fails_itself():
