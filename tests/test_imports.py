@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 LAYERS: list[set[str]] = [
     {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'loop_monitor'},
     {'machine', 'bounds', 'sequences', 'reach', 'interfaces'},
-    {'worker', 'pacer', 'records'},
+    {'worker', 'pacer', 'records', 'pytest_plugin'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables', 'schemas'},
     {'difference'},
     {'bottleneck', 'bookkeeping', 'oracle', 'clocks', 'thresholds', 'ideal', 'tally', 'loop_wait'},

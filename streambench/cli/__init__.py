@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from streambench.cli.terminal import complain, flush, prepare, say
 from streambench.errors import EXIT_INTERRUPTED, EXIT_OK, StreamBenchError
 
+LOOP = 'loop'
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code.
@@ -20,9 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after the program's name; those of the process if absent.
     """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
         prepare()
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        code = _profiled(words[1:]) if words and words[0] == LOOP else _run(words)
     except StreamBenchError as error:
         complain(str(error))
         code = error.exit_code
@@ -40,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
         code = code or error.exit_code
     return code
+
+
+def _profiled(words: Sequence[str]) -> int:
+    # Before anything is imported that must be installed: this command works without.
+    from streambench.loop_monitor import command
+
+    return command.main(words)
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -1,0 +1,394 @@
+"""`streambench loop` on programs that know nothing of it, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from streambench.loop_monitor import command, limits
+from streambench.loop_monitor.figures import METRICS
+from streambench.loop_monitor.loop_comparison import ARMS, difference
+from streambench.loop_monitor.refusals import LoopMonitorError
+
+ROOT = Path(__file__).parent.parent.parent
+END_S = 60.0
+
+BLOCKING = """
+import asyncio, sys, time
+
+def load_settings():
+    time.sleep(0.08)
+
+async def handle(number):
+    await asyncio.sleep(0.12 * number)
+    load_settings()
+
+async def main():
+    time.sleep(0.05)
+    await asyncio.gather(handle(1), handle(2), handle(3))
+    print('said by the program', *sys.argv[1:])
+
+{run}
+sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+"""
+WAYS = {
+    'asyncio.run': ('asyncio', 'asyncio.run(main())'),
+    'Runner': ('asyncio', 'with asyncio.Runner() as runner: runner.run(main())'),
+    'new_event_loop': (
+        'asyncio',
+        'loop = asyncio.new_event_loop(); loop.run_until_complete(main()); loop.close()',
+    ),
+    'loop factory': (
+        'uvloop',
+        'import uvloop\nwith asyncio.Runner(loop_factory=uvloop.new_event_loop) as r: r.run(main())',
+    ),
+    'uvloop.run': ('uvloop', 'import uvloop; uvloop.run(main())'),
+    'uvloop.install': (
+        'uvloop',
+        'import warnings; warnings.simplefilter("ignore")\n'
+        'import uvloop; uvloop.install(); asyncio.run(main())',
+    ),
+    'policy, as a server sets it': (
+        'uvloop',
+        'import uvloop; asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())\n'
+        'loop = asyncio.new_event_loop(); loop.run_until_complete(main())',
+    ),
+}
+
+WAITING = """
+import asyncio, sys
+if sys.argv[1:] == ['uvloop']:
+    import uvloop
+    run = uvloop.run
+else:
+    run = asyncio.run
+
+async def main():
+    print('ready', flush=True)
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        print('cleaned up', flush=True)
+
+run(main())
+"""
+
+SEVERAL = """
+import asyncio, os, sys, threading, time
+
+async def main():
+    time.sleep(0.03)
+    await asyncio.sleep(0.03)
+
+asyncio.run(main())
+asyncio.run(main())
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+if os.fork() == 0:
+    asyncio.run(main())
+    print('the child was here')
+    sys.exit(5)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 5
+pool = __import__('concurrent.futures').futures.ThreadPoolExecutor()
+pool.submit(time.sleep, 0).result()
+threading.Thread(target=lambda: asyncio.run(main())).start()
+
+def forever(block):
+    other = asyncio.new_event_loop()
+    other.call_soon(block)
+    other.run_forever()
+
+for block in (lambda: None, threading.Event().wait):
+    threading.Thread(target=forever, args=(block,), daemon=True).start()
+time.sleep(0.05)
+"""
+
+
+def profile(words: Sequence[str], *, place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-m', 'streambench', 'loop', *words],
+        cwd=place,
+        env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin'},
+        capture_output=True,
+        text=True,
+        timeout=END_S,
+    )
+
+
+def write(place: Path, text: str) -> Path:
+    file = place / 'program.py'
+    file.write_text(text, encoding='utf-8')
+    return file
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_the_culprit_is_found_however_the_loop_is_run(way: str, tmp_path: Path) -> None:
+    """The program's output and exit code are its own; what its first step does is seen, too."""
+    kind, run = WAYS[way]
+    write(tmp_path, BLOCKING.replace('{run}', run))
+    done = profile(['--json', 'found.json', 'program.py', '3', '--level', 'x'], place=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == 'said by the program 3 --level x\n'
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['program'] == ['program.py', '3', '--level', 'x']
+    assert found['exit_code'] == 3
+    assert [loop['loop'] for loop in found['loops']] == [kind]
+    assert found['loops'][0]['exact'] is False
+    first, *others, nobody = found['culprits']
+    assert first['leaf']['function'] == 'load_settings'
+    assert first['user']['file'].endswith('program.py')
+    # Of the three one may have been held up by the machine on top of it.
+    assert 2 <= first['count'] <= 3
+    assert first['cause'] == 'callback'
+    assert 0.14 <= first['total_s'] <= 0.5
+    assert any(other['leaf'] and other['leaf']['function'] == 'main' for other in others)
+    assert nobody['cause'] == 'unattributed'
+    assert 'program.py:5 load_settings' in done.stderr
+    assert re.search(r'[2-4] tasks blocked the loop ≥ 20 ms: .*handle', done.stderr)
+    last = [line for line in done.stderr.splitlines() if 'unattributed' in line]
+    assert len(last) == 1
+
+
+def test_several_loops_threads_and_a_forked_child(tmp_path: Path) -> None:
+    """One report about all of them, and none by the child."""
+    write(tmp_path, SEVERAL)
+    done = profile(['--json', 'found.json', '-m', 'program'], place=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 'the child was here\n'
+    assert done.stderr.count('verdict') == 1
+    assert '5 loops (asyncio)' in done.stderr
+    assert done.stderr.count('a loop in another thread is held up') == 1
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert len(found['loops']) == 5
+    assert found['culprits'][0]['count'] >= 3
+
+
+@pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_well(loop: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
+    write(tmp_path, WAITING)
+    with subprocess.Popen(
+        [sys.executable, '-m', 'streambench', 'loop', 'program.py', loop],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell without job control lets what runs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == 'ready\n'
+        time.sleep(0.1)
+        child.send_signal(number)
+        out, errors = child.communicate(timeout=END_S)
+    assert (child.returncode, out) == (code, 'cleaned up\n'), errors
+    assert 'verdict' in errors
+    assert 'Traceback' not in errors
+
+
+def test_duration_ends_it_with_success(tmp_path: Path) -> None:
+    write(tmp_path, WAITING)
+    done = profile(['--duration', '0.4', '--level', 'fine', 'program.py'], place=tmp_path)
+    assert (done.returncode, done.stdout) == (0, 'ready\ncleaned up\n'), done.stderr
+    assert 'level fine' in done.stderr
+
+
+def test_thresholds_and_exact(tmp_path: Path) -> None:
+    write(tmp_path, BLOCKING.replace('{run}', 'asyncio.run(main())'))
+    words = ['--exact', '--threshold', 'loop_lag_max<5ms', '--threshold', 'loop_stalls <= 100']
+    done = profile([*words, 'program.py'], place=tmp_path)
+    assert done.returncode == 99
+    assert 'fail: loop_lag_max < 5ms · ' in done.stderr
+    assert 'pass: loop_stalls <= 100 · ' in done.stderr
+    assert re.search(r'busy +\d+ % \(CPU', done.stderr)
+    # What the program itself says comes first.
+    assert profile([*words, 'program.py', '7'], place=tmp_path).returncode == 7
+
+
+def test_an_error_of_the_program_is_its_own(tmp_path: Path) -> None:
+    write(tmp_path, 'import asyncio\nasync def main(): raise ValueError("oops")\nasyncio.run(main())\n')
+    done = profile(['program.py'], place=tmp_path)
+    assert done.returncode == 1
+    trace = done.stderr.partition('──')[0].splitlines()
+    assert trace[:1] == ['Traceback (most recent call last):']
+    assert 'program.py", line 3' in trace[1]
+    assert trace[-2:] == ['ValueError: oops', '']
+    assert 'nothing was measured' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ([], 'there is no program to profile'),
+        (['nowhere.py'], "there is no script 'nowhere.py'"),
+        (['-m'], '-m needs the name of a module'),
+        (['--level', 'best', 'program.py'], "invalid choice: 'best'"),
+        (['--duration', '-1', 'program.py'], 'must be seconds above 0'),
+        (['--json', 'nowhere/x.json', 'program.py'], 'there is no such directory'),
+        (['--threshold', 'loop_lag_p99 < 5', 'program.py'], 'loop_lag_p99 needs a unit'),
+        (['--compare-loops', '--exact', 'program.py'], '--exact would patch one loop only'),
+        (['--pairs', '3', 'program.py'], 'give both'),
+        (['--unknown', 'program.py'], 'unrecognized arguments: --unknown'),
+    ],
+)
+def test_mistakes_get_one_sentence(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(tmp_path, 'raise AssertionError("the program must not run")')
+    monkeypatch.chdir(tmp_path)
+    assert command.main(words) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith('streambench: ')
+    assert said in errors
+    assert errors.count('\n') == 1
+
+
+def test_the_program_keeps_its_own_words() -> None:
+    own, program = command.split(
+        ['--level', 'fine', '--duration=3', '-m', 'http.server', '-m', '--level', 'x'], command.parser()
+    )
+    assert own == ['--level', 'fine', '--duration=3']
+    assert program is not None
+    assert (program.target, program.module) == ('http.server', True)
+    assert program.arguments == ('-m', '--level', 'x')
+    assert command.split(['--exact', '--', '-odd.py', '--'], command.parser())[1] is not None
+
+
+def test_thresholds_speak_as_those_of_the_benchmark_do() -> None:
+    """Same grammar, same words: what one refuses the other refuses, in one sentence but for names."""
+    from streambench import thresholds
+    from streambench.errors import ConfigError
+
+    units = {'s': 's', '': '', 'count': thresholds.COUNT}
+    known = {
+        name: thresholds.Metric(name=name, column=name, unit=units[unit])
+        for name, unit in METRICS.items()
+    }
+    good = ['loop_lag_p99<5ms', ' loop_stalls == 0 ', 'loop_stall_time_fraction <= 1.5 %', 'gc_time>0']
+    for text in good:
+        ours, theirs = limits.parse(text), thresholds.parse(text, known)
+        assert (ours.text, ours.limit, ours.scale) == (theirs.text, theirs.limit, theirs.scale)
+        for value in (0.0, 0.004999, 0.005, 1.0):
+            figures = {ours.metric: value}
+            assert ours.evaluate(figures).text == theirs.evaluate(figures).text
+    assert ours.evaluate({}).text == theirs.evaluate({}).text
+    bad = [
+        'loop_lag_p99 < 5',
+        'loop_lag_p99 < 5kB',
+        'loop_stalls < 5ms',
+        'loop_lag_p98 < 5ms',
+        'loop_lag_p99 < 1e999ms',
+    ]
+    for text in bad:
+        with pytest.raises(LoopMonitorError) as refused:
+            limits.parse(text)
+        with pytest.raises(ConfigError) as refused_too:
+            thresholds.parse(text, known)
+        assert str(refused.value) == str(refused_too.value)
+    with pytest.raises(LoopMonitorError, match="can't be read"):
+        limits.parse('loop_lag_p99 = 5ms')
+
+
+def test_compare_loops_beside_a_control(tmp_path: Path) -> None:
+    """A program of a fixed length: the loops run it alike, and so is it told."""
+    write(tmp_path, 'import asyncio\nasyncio.run(asyncio.sleep(0.15))\n')
+    done = profile(['--compare-loops', '--pairs', '3', 'program.py'], place=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith('run time')]
+    cells = re.split(r' {2,}', line)
+    assert cells[0] == 'run time, s'
+    assert 0.7 <= float(cells[3]) <= 1.4
+    assert cells[-1].startswith(('no difference', 'uvloop has'))
+    runner = 'asyncio.Runner(loop_factory=uvloop.Loop)'
+    write(tmp_path, f'import asyncio, uvloop\nwith {runner} as r: r.run(asyncio.sleep(0.1))\n')
+    done = profile(['--compare-loops', '--pairs', '3', 'program.py'], place=tmp_path)
+    assert done.returncode == 2
+    assert 'ran uvloop where asyncio was asked for' in done.stderr
+
+
+def rounds(values: Sequence[tuple[float, float, float]]) -> list[dict[str, float]]:
+    return [dict(zip(ARMS, each, strict=True)) for each in values]
+
+
+@pytest.mark.parametrize(
+    ('values', 'outcome'),
+    [
+        ([(1.0, 1.01, 0.5), (1.0, 0.98, 0.52), (1.0, 1.0, 0.51)], 'uvloop has less'),
+        ([(1.0, 1.01, 1.5), (1.0, 0.98, 1.52), (1.0, 1.0, 1.51)], 'uvloop has more'),
+        # The control differs from itself by as much.
+        ([(1.0, 0.6, 0.7), (1.0, 1.0, 0.7), (1.0, 1.0, 0.8)], 'no difference shown'),
+        # One round says otherwise.
+        ([(1.0, 1.01, 0.5), (1.0, 0.98, 1.02), (1.0, 1.0, 0.51)], 'no difference shown'),
+        ([(0.0, 0.0, 0.0), (1.0, 1.0, 0.5), (1.0, 1.0, 0.5)], 'too small to compare'),
+    ],
+)
+def test_a_difference_must_exceed_the_control(
+    values: list[tuple[float, float, float]], outcome: str
+) -> None:
+    assert difference('x', rounds(values), 1e-6).outcome == outcome
+
+
+USER = """
+import asyncio, time
+from streambench.loop_monitor import LoopMonitor
+
+async def main():
+    async with LoopMonitor() as monitor:
+        await asyncio.sleep(0.03)
+        time.sleep(0.05)
+        await asyncio.sleep(0.03)
+    return monitor.report()
+
+print(asyncio.run(main()).stalls[0].stacks[0].frames[-1].function)
+"""
+
+
+def test_it_works_where_nothing_else_is_installed(tmp_path: Path) -> None:
+    """An empty environment, `pip install --no-deps`: the command and the class are there."""
+    place = tmp_path / 'environment'
+    venv.create(place, with_pip=True)
+    python = place / 'bin' / 'python'
+    installing = subprocess.run(
+        [python, '-m', 'pip', 'install', '-q', '--no-deps', '--disable-pip-version-check', ROOT],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if 'No matching distribution found for hatchling' in installing.stderr:
+        pytest.skip('what builds the package can not be fetched here')
+    assert installing.returncode == 0, installing.stderr
+    installed = subprocess.run(
+        [python, '-m', 'pip', 'list', '--format=freeze'], check=True, capture_output=True, text=True
+    )
+    names = {line.partition('==')[0] for line in installed.stdout.split()}
+    assert names <= {'streambench', 'pip', 'setuptools'}
+    write(tmp_path, BLOCKING.replace('{run}', 'asyncio.run(main())'))
+    done = subprocess.run(
+        [place / 'bin' / 'streambench', 'loop', 'program.py'],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=END_S,
+    )
+    assert (done.returncode, done.stdout) == (0, 'said by the program\n'), done.stderr
+    assert 'program.py:5 load_settings' in done.stderr
+    (tmp_path / 'user.py').write_text(USER, encoding='utf-8')
+    used = subprocess.run(
+        [python, 'user.py'], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=END_S
+    )
+    assert (used.returncode, used.stdout) == (0, 'main\n'), used.stderr
