@@ -59,6 +59,7 @@ class GlobusComputePlugin(ExecutorPlugin):
     summary: ClassVar[str] = 'Globus Compute: the workers of an endpoint that runs somewhere'
     packages: ClassVar[tuple[str, ...]] = ('globus_compute_sdk',)
     install: ClassVar[str] = 'pip install globus-compute-sdk'
+    tested: ClassVar[str] = 'yes, with a stand-in of the hosted service'
     class_name = 'GlobusComputeExecutor'
     in_process = False
     elsewhere = True
