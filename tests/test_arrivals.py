@@ -323,14 +323,25 @@ async def test_a_run_follows_its_schedule(
     values: dict[str, Any], tmp_path: Path, trace_file: str
 ) -> None:
     """Instants and sizes are exactly the drawn ones, payloads are whole, the wait is the queue's."""
-    noise_s = await idle_noise_s()
     values = dict(values)
     if values.get('arrival') == 'trace':
         values['arrival'] = f'trace:{trace_file}'
     else:
         values['task_count'] = 80
     config = await asyncio.to_thread(lambda: point(**values, seed=5))
-    spec, row, items = await run(config, tmp_path)
+    # A machine that takes the core away for 20 ms at the start makes all items of a run late: where
+    # the first run misses, the median of three decides.
+    over_s = [await over_the_queue_s(config, tmp_path / 'first')]
+    if over_s[0] >= 0.005:
+        over_s += [await over_the_queue_s(config, tmp_path / name) for name in ('second', 'third')]
+    assert statistics.median(over_s) < 0.005, over_s
+
+
+async def over_the_queue_s(config: Config, directory: Path) -> float:
+    """Check a run's schedule; return by how much its median item exceeds the queue and the noise."""
+    await asyncio.to_thread(directory.mkdir)
+    noise_s = await idle_noise_s()
+    spec, row, items = await run(config, directory)
     count = config.task_count
     assert (row.completed_tasks, row.corrupt, row.lost, row.failed) == (count, 0, 0, 0)
     traffic = spec.traffic()
@@ -354,7 +365,8 @@ async def test_a_run_follows_its_schedule(
         above.append((item['end_ns'] - first - start - 5_000_000) / NS_PER_S)
     assert min(above) >= 0
     # A delay of the first items stays for as long as the servers are busy.
-    assert statistics.median(above) < 0.005 + 5 * noise_s
+    noise_s = max(noise_s, await idle_noise_s())
+    return statistics.median(above) - 5 * noise_s
 
 
 async def idle_noise_s() -> float:
