@@ -366,7 +366,7 @@ async def over_the_queue_s(config: Config, directory: Path) -> float:
     assert min(above) >= 0
     # A delay of the first items stays for as long as the servers are busy.
     noise_s = max(noise_s, await idle_noise_s())
-    return statistics.median(above) - 5 * noise_s
+    return float(statistics.median(above)) - 5 * noise_s
 
 
 async def idle_noise_s() -> float:
