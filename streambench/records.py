@@ -108,6 +108,7 @@ class _RunColumns:
     generator: str = column('Where the generator ran: `loop` or `worker`.', default='')
     compute_workers: int = column('Workers that run compute tasks.', default=0)
     workers_proven: int | None = column('Distinct workers that ran a warm-up item.')
+    worker_hosts: str = column('Those workers by host, as `HOST:NUMBER`.', default='')
     slots: int | None = column(
         'Limit on tasks in flight that stands for fewer workers than the executor has.'
     )

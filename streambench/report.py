@@ -65,7 +65,7 @@ def _servers_text(plan: Plan) -> str:
         for config in (run.config for run in plan.runs)
     ]
     executors = [
-        f'{config.executor} {getattr(config.executor_plugin, "parsl_executor", "")}'.strip()
+        f'{config.executor} {config.executor_plugin.detail}'.strip()
         for config in (run.config for run in plan.runs)
     ]
     return f'{", ".join(dict.fromkeys(brokers))} → {", ".join(dict.fromkeys(executors))}'

@@ -185,6 +185,7 @@ class Run:
 
         Raises:
             StallError: If nothing has moved for the stall timeout.
+            ExecutorError: If the executor has given up.
         """
         assert self._dispatcher is not None
         assert self._production is not None
@@ -198,6 +199,7 @@ class Run:
         # milliseconds should not take a poll's time, so the poll starts fine.
         pause_s = 0.001
         while not (self._production.finished and ledger.done):
+            self._session.executor.check()
             state = (ledger.sent, ledger.received, dispatcher.submitted, ledger.ended)
             if state != seen:
                 seen, moved_ns = state, now_ns()
@@ -302,6 +304,7 @@ class Run:
                 'start_submit_tasks_timestamp': self._epoch_s(self._measured.first_intended_ns),
                 'end_tasks_done_timestamp': self._epoch_s(self._measured.last_complete_ns),
                 'workers_proven': self._proven or None,
+                'worker_hosts': self._ledgers[WARMUP].worker_hosts(),
                 'loop': _loop_name(),
                 'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
                 'redis_shared': session.redis_shared,

@@ -94,6 +94,9 @@ def configure(**values: Any) -> Config:
         plugins[f'{kind}_plugin'] = _plugin(kind, chosen[chooser], rest, chooser, needed=needed)
     for name in rest:
         _refuse_stray(name, chosen)
+    asked = plugins['executor_plugin'].asked_workers()
+    if asked is not None:
+        _set(core, 'workers', asked[0], by=asked[1])
     trace = _load_model(core)
     scheduled = 'rate' in core or trace is not None
     if not core.get('task_sleep', OPTIONS['task_sleep'].default) and not scheduled:

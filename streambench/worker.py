@@ -29,7 +29,8 @@ interrupts: dict[str, threading.Event] = {}
 
 _local = threading.local()
 _store_numbers = iter(range(1 << 62))
-_host = os.uname().nodename
+# A batch system may know a node by a name of its own; whoever starts workers there passes it on.
+_host = os.environ.get('STREAMBENCH_NODE') or os.uname().nodename
 
 
 class InterruptedTaskError(Exception):

@@ -7,6 +7,7 @@ bridge is the only caller.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ from streambench.plugin import Plugin
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+Say = Callable[[str], None]
+
+
+def _in_order() -> None:
+    return
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenExecutor:
@@ -25,10 +32,15 @@ class OpenExecutor:
     Attributes:
         executor: Takes the tasks.
         slots: Workers that it was asked for.
+        check: Raises ExecutorError if no task will end well any more; called during a run.
+        ready: Waits until the workers are there, says meanwhile what it waits for, and returns how many
+            there are; None where tasks may be submitted at once.
     """
 
     executor: Executor
     slots: int
+    check: Callable[[], None] = _in_order
+    ready: Callable[[Say], Awaitable[int]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +63,20 @@ class ExecutorPlugin(Plugin):
     @abstractmethod
     def in_process(self) -> bool:
         """Whether its tasks run in this process."""
+
+    @property
+    def detail(self) -> str:
+        """What its name leaves open, for a person."""
+        return ''
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of a batch system that are held while it is open."""
+        return 0
+
+    def asked_workers(self) -> tuple[int, str] | None:
+        """Return the workers that its own options ask for and those options, or None."""
+        return None
 
     @abstractmethod
     def ahead(self, workers: int) -> int:
