@@ -27,6 +27,7 @@ PLUGINS: dict[str, dict[str, str]] = {
         'thread': 'streambench.executors.pools:ThreadExecutor',
         'process': 'streambench.executors.pools:ProcessExecutor',
         'parsl': 'streambench.executors.parsl:ParslExecutor',
+        'dask': 'streambench.executors.dask:DaskExecutor',
         'simulated': 'streambench.executors.simulated:SimulatedExecutorPlugin',
     },
 }

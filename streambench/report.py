@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from streambench.config import Config
+from streambench.node_hours import node_hours
 from streambench.plan import Plan
 from streambench.records import RunRow
 from streambench.settings import plan_values
@@ -117,6 +118,7 @@ def plan_text(plan: Plan) -> str:
         '',
     ]
     expected = plan.expected_s
+    lines += node_hours(plan)
     lines.append(
         'expected time: unknown, since a closed loop runs as fast as it can'
         if expected is None

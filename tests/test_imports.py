@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {'settings'},
     {'run_spec'},
     {'plan', 'summary', 'verdict', 'environment', 'ledger', 'catalogue'},
-    {'recorder', 'arm', 'generator', 'dispatcher'},
+    {'recorder', 'arm', 'generator', 'dispatcher', 'node_hours'},
     {'production', 'comparability'},
     {'run', 'comparison'},
     {'session'},
@@ -43,6 +43,8 @@ CLIENTS = {
     'parsl': {'executors'},
     'proxystore': {'connectors', 'worker'},
     'globus_compute_sdk': {'executors'},
+    'distributed': {'executors'},
+    'dask': {'executors'},
 }
 
 

@@ -74,6 +74,11 @@ class ExecutorPlugin(Plugin):
         """Nodes of a batch system that are held while it is open."""
         return 0
 
+    @property
+    def walltime_s(self) -> float | None:
+        """Time after which the batch system ends what holds them, or None where somebody else says."""
+        return None
+
     def asked_workers(self) -> tuple[int, str] | None:
         """Return the workers that its own options ask for and those options, or None."""
         return None

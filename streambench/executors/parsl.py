@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -78,8 +79,8 @@ class ParslExecutor(ExecutorPlugin):
     class_name = 'ParslPoolExecutor'
 
     parsl_executor: str | None = option(
-        'Where Parsl runs tasks: threads, or htex on this machine (the default), on nodes of a Slurm job '
-        'that it submits, or on those of the batch job that this runs in.',
+        'Where Parsl runs tasks: in threads, or by htex on this machine (the default), in a job it '
+        'submits to Slurm, or on the nodes of the batch job around it.',
         choice(THREAD, HTEX_LOCAL, *CLUSTER),
         group='executor',
     )
@@ -198,13 +199,16 @@ class ParslExecutor(ExecutorPlugin):
         return self.parsl_nodes or allocation().nodes
 
     @property
-    def walltime(self) -> str | None:
-        """Time after which the batch system ends its job, where it submits one."""
-        return self.parsl_walltime if self._kind == HTEX_SLURM else None
+    def walltime_s(self) -> float | None:
+        """Time after which Slurm ends the job."""
+        if self._kind != HTEX_SLURM:
+            return None
+        hours, minutes, rest = map(int, self.parsl_walltime.split(':'))
+        return 3600 * hours + 60 * minutes + rest
 
-    @property
+    @cached_property
     def in_process(self) -> bool:
-        """Whether its tasks run in this process."""
+        """Whether its tasks run in this process; a file is read for that when it is first asked."""
         if self.parsl_config is not None:
             return runs_in_threads(self.parsl_config)
         return self._kind == THREAD
@@ -285,6 +289,7 @@ class ParslExecutor(ExecutorPlugin):
         place = str(directory / 'runinfo')
         if self.parsl_config is not None:
             return parsl_sites.prepared(load(self.parsl_config), run_dir=place, directory=directory)
+        period: dict[str, float] = {}
         plain = parsl_sites.Htex(
             directory=directory,
             slots=slots,
@@ -297,6 +302,7 @@ class ParslExecutor(ExecutorPlugin):
             case 'htex-local':
                 executor = parsl_sites.local(plain)
             case kind:
+                period = {'strategy_period': parsl_sites.LOOK_S}
                 assert self.parsl_workers_per_node is not None
                 nodes = parsl_sites.Nodes(
                     nodes=self.nodes,
@@ -315,7 +321,13 @@ class ParslExecutor(ExecutorPlugin):
                         partition=self.parsl_partition,
                         walltime=self.parsl_walltime,
                     )
-        return Config(executors=[executor], run_dir=place, strategy='none', initialize_logging=False)
+        return Config(
+            executors=[executor],
+            run_dir=place,
+            strategy='none',
+            initialize_logging=False,
+            **period,
+        )
 
 
 def _meant_for(name: str) -> str:

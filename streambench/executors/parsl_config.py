@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import runpy
 from pathlib import Path
@@ -70,11 +69,6 @@ def load(path: str) -> Config:
     return next(iter(configs.values()))
 
 
-@functools.lru_cache(maxsize=64)
-def _file_runs_in_threads(path: str, changed_ns: int) -> bool:
-    return _only_threads(load(path).executors)
-
-
 def _only_threads(executors: Any) -> bool:
     from parsl.executors import ThreadPoolExecutor
 
@@ -90,6 +84,4 @@ def runs_in_threads(source: Any) -> bool:
     Raises:
         ConfigError: If the file is wrong.
     """
-    if is_kernel(source):
-        return _only_threads(source.executors.values())
-    return _file_runs_in_threads(source, Path(source).stat().st_mtime_ns)
+    return _only_threads(source.executors.values() if is_kernel(source) else load(source).executors)

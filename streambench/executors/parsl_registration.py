@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ class Registration:
                 return int(registered)
             doing = f'{registered} of {self._slots} workers of {self._title} have registered'
             say(f'{doing}; {jobs}' if jobs else doing)
-            self.check()
+            # It reads what the job has said.
+            await whole(partial(self.check, beginning=True))
             if time.monotonic() > deadline:
                 raise ExecutorError(
                     f'{doing} within {self._within_s:g} s{f" ({jobs})" if jobs else ""}: raise '
@@ -88,34 +90,38 @@ class Registration:
                 total += executor.max_threads
             else:
                 return None, ''
-            jobs += [
-                f'job {job} {status.state.name.lower()}'
-                for job, status in _jobs(executor)
-                if job is not None
-            ]
+            jobs += [_text(job, status) for job, status in _jobs(executor) if job is not None]
         return total, ', '.join(jobs)
 
-    def check(self) -> None:
-        """Raise ExecutorError if a job has ended, or Parsl has given up."""
+    def check(self, *, beginning: bool = False) -> None:
+        """Raise ExecutorError if a job has ended, or Parsl has given up.
+
+        Args:
+            beginning: Whether its workers have not come yet, so that its output says why.
+        """
         for executor in self._executors:
             if self._steady:
                 for job, status in _jobs(executor):
                     if status.terminal:
-                        raise ExecutorError(self._ended(job, status))
+                        raise ExecutorError(self._ended(job, status, beginning=beginning))
             if getattr(executor, 'bad_state_is_set', False):
                 raise ExecutorError(
                     f'{self._title} has given up: {_line(str(executor.executor_exception))}; look into '
                     f'{str(self._directory)!r}.'
                 )
 
-    def _ended(self, job: Any, status: Any) -> str:
+    def _ended(self, job: Any, status: Any, *, beginning: bool) -> str:
         """Return the sentence about a job that ended or never began."""
         place = f'look into {str(self._directory)!r}'
         if job is None:
             return f'{self._title} got no job: {_line(status.message or "")}; {place}.'
+        # Missing is what htex calls every job that ended before its workers came.
+        state = status.state.name.lower()
+        ended = f'job {job} of {self._title} has ended{"" if state == "missing" else f" ({state})"}'
+        if not beginning:
+            return f'{ended} while its workers were needed; {place}.'
         said = _line(status.stderr_summary or '')
-        why = f': {said}' if said else ''
-        return f'job {job} of {self._title} has ended ({status.state.name.lower()}){why}; {place}.'
+        return f'{ended} before its workers came{f": {said}" if said else ""}; {place}.'
 
 
 def _jobs(executor: Any) -> list[tuple[Any, Any]]:
@@ -127,6 +133,12 @@ def _jobs(executor: Any) -> list[tuple[Any, Any]]:
         # htex calls a job missing that ended before its workers came; the provider knows how.
         found.append((job, known.get('status') or status))
     return found
+
+
+def _text(job: Any, status: Any) -> str:
+    """Return a job's state, and why it is in it if that is known."""
+    reason = f' ({status.message})' if status.message and not status.terminal else ''
+    return f'job {job} {status.state.name.lower()}{reason}'
 
 
 def _line(text: str) -> str:

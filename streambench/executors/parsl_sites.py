@@ -29,6 +29,7 @@ HEARTBEAT_PERIOD_S = 10
 HEARTBEAT_THRESHOLD_S = 60
 # Parsl asks Slurm once a minute; a job that was cancelled should not cost that much time.
 POLL_S = 10
+LOOK_S = 2
 COMMAND_S = 60
 # Parsl starts no more workers than cores / this, without a word.
 CORES_PER_WORKER = 0.001
@@ -188,14 +189,35 @@ def slurm(
         walltime: When it ends, as H:MM:SS.
     """
     from parsl.executors import HighThroughputExecutor
+    from parsl.jobs.states import JobState
     from parsl.providers import SlurmProvider
 
+    pending = JobState.PENDING
+
     class Provider(SlurmProvider):  # type: ignore[misc]
-        """Asks more often than Parsl's."""
+        """Asks more often than Parsl's, how a job ended, and why one waits."""
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            if self._cmd.startswith('squeue'):
+                # Else jobs that have ended are not named, and count as completed.
+                self._cmd += ' --states=all'
 
         @property
         def status_polling_interval(self) -> int:
             return POLL_S
+
+        def _status(self) -> None:
+            super()._status()
+            waiting = [job for job, known in self.resources.items() if known['status'].state == pending]
+            if not waiting:
+                return
+            asked = f"squeue --noheader --format='%i %r' --jobs={','.join(waiting)}"
+            _, answer, _ = self.execute_wait(asked)
+            for line in answer.splitlines():
+                job, _, reason = line.strip().partition(' ')
+                if job in self.resources:
+                    self.resources[job]['status'].message = reason
 
     missing = nodes.nodes * nodes.per_node - htex.slots
     blocks, nodes_per_block = 1, nodes.nodes
@@ -212,7 +234,8 @@ def slurm(
             nodes_per_block=nodes_per_block,
             # A core per worker: what a job has not asked for, Slurm keeps from it.
             cores_per_node=nodes.per_node,
-            exclusive=False,
+            # Two jobs of a node each may else get the same node.
+            exclusive=blocks > 1,
             init_blocks=blocks,
             min_blocks=blocks,
             max_blocks=blocks,
@@ -242,6 +265,8 @@ def prepared(config: Config, *, run_dir: str, directory: Path) -> Config:
 
     if config.run_dir == 'runinfo':
         config.run_dir = run_dir
+    # It writes a line for every step of a task, which would be measured too.
+    config.initialize_logging = False
     for executor in config.executors:
         if not isinstance(executor, HighThroughputExecutor):
             continue
