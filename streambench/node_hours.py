@@ -10,8 +10,8 @@ HOUR_S = 3600
 def node_hours(plan: Plan) -> list[str]:
     """Return a line about the node-hours of a plan; none if it holds no nodes.
 
-    An estimate without the time in a queue, which nobody charges: nodes x expected time of each session,
-    and at most nodes x walltime.
+    An estimate without the time in a queue, which nobody charges: nodes x expected time of each
+    session, and at most nodes x walltime.
     """
     sessions = [runs for runs in plan.sessions() if runs[0].config.executor_plugin.nodes]
     if not sessions:

@@ -7,6 +7,7 @@ share the loop's interpreter, and what is measured would be its neighbour.
 from __future__ import annotations
 
 import asyncio
+import platform
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ from streambench.options import option
 from streambench.threads import whole
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from distributed import Client
 
 DEFAULT_PORT = 8786
@@ -81,13 +84,16 @@ class DaskExecutor(ExecutorPlugin):
         worker.interrupts.setdefault(session, threading.Event())
         cluster: _Cluster | None = None
         client: Client | None = None
+        executor: Executor | None = None
         if self.dask_scheduler is None:
             cluster = _Cluster(directory, threads=self.dask_use_threads)
 
         def start() -> None:
-            nonlocal client
+            nonlocal client, executor
             place = cluster.start(slots) if cluster is not None else f'tcp://{self._address}'
             client = _connect(place)
+            # Two items of the same bytes are two tasks.
+            executor = client.get_executor(pure=False)
 
         def close() -> None:
             if client is not None:
@@ -98,10 +104,10 @@ class DaskExecutor(ExecutorPlugin):
         try:
             await whole(start)
             assert client is not None
+            assert executor is not None
             workers = _Workers(client, slots=slots, title=f'Dask {self.detail}')
             yield OpenExecutor(
-                # Two items of the same bytes are two tasks.
-                executor=client.get_executor(pure=False),
+                executor=executor,
                 slots=slots,
                 check=workers.check,
                 ready=workers.ready,
@@ -129,6 +135,8 @@ def _connect(place: str) -> Client:
     import dask
     from distributed import Client
 
+    # Python runs a program to find this out and keeps it; Dask would ask for it in its own loop.
+    platform.processor()
     # Dask advises against large arguments once per task; here they are what is measured.
     dask.config.set({'distributed.admin.large-graph-warning-threshold': '1TB'})
     try:

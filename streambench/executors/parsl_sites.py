@@ -10,7 +10,6 @@ import os
 import shlex
 import signal
 import sys
-import sysconfig
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +95,8 @@ class Nodes:
 
 
 def _scripts() -> str:
+    import sysconfig
+
     return sysconfig.get_path('scripts')
 
 

@@ -32,9 +32,8 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     process = subprocess.Popen(command, start_new_session=True)
     assert until(lambda: (place / 'address').exists(), within_s=DEADLINE_S)
     yield (place / 'address').read_text().removeprefix('tcp://'), process
-    if process.poll() is None:
-        process.terminate()
-        process.wait(DEADLINE_S)
+    process.terminate()
+    process.wait(DEADLINE_S)
 
 
 async def test_workers_of_a_scheduler(
@@ -72,7 +71,7 @@ async def test_a_scheduler_that_dies_ends_the_run(
     config = configure(
         executor='dask', dask_scheduler=address, stream='memory', task_count=500, task_sleep=0.1
     )
-    with pytest.raises(ExecutorError, match='the scheduler of Dask .* is gone'):
+    with pytest.raises(ExecutorError, match=r'the scheduler of Dask .* is gone'):
         async with (
             asyncio.timeout(DEADLINE_S),
             open_session(config, directory=tmp_path, report=report) as session,
@@ -87,7 +86,7 @@ async def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """An address where nobody answers is one sentence."""
     monkeypatch.setattr('streambench.executors.dask.CONNECT_S', 1)
     config = configure(executor='dask', dask_scheduler='127.0.0.1:9', stream='memory')
-    with pytest.raises(ExecutorError, match='no Dask scheduler answers at tcp://127.0.0.1:9'):
+    with pytest.raises(ExecutorError, match=r'no Dask scheduler answers at tcp://127\.0\.0\.1:9'):
         async with open_session(config, directory=tmp_path):
             raise AssertionError
 

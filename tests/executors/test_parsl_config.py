@@ -6,6 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from parsl import Config, DataFlowKernel
+from parsl.concurrent import ParslPoolExecutor
+from parsl.executors import ThreadPoolExecutor
 
 from streambench.errors import ConfigError
 from streambench.executors.parsl_pool import workers_here
@@ -64,10 +67,7 @@ def test_the_only_config_or_the_named_one(tmp_path: Path) -> None:
 async def test_a_loaded_kernel_is_used_and_left_open(tmp_path: Path) -> None:
     """The library takes a DataFlowKernel; it works on when the session is over."""
 
-    def start() -> object:
-        from parsl import Config, DataFlowKernel
-        from parsl.executors import ThreadPoolExecutor
-
+    def start() -> DataFlowKernel:
         threads = ThreadPoolExecutor(max_threads=3)
         return DataFlowKernel(
             Config(executors=[threads], run_dir=str(tmp_path / 'parsl'), initialize_logging=False)
@@ -81,11 +81,12 @@ async def test_a_loaded_kernel_is_used_and_left_open(tmp_path: Path) -> None:
         async with open_session(config, directory=tmp_path) as session:
             result = await session.run()
         assert (result.row.completed_tasks, result.row.slots) == (8, None)
-        future = await asyncio.to_thread(kernel.submit, len, (), app_kwargs={})  # type: ignore[attr-defined]
-        with pytest.raises(TypeError):
-            await asyncio.wrap_future(future)
+        # A kernel that was cleaned up takes nothing more.
+        again = ParslPoolExecutor(dfk=kernel)
+        future = await asyncio.to_thread(again.submit, len, 'four')
+        assert await asyncio.wrap_future(future) == 4
     finally:
-        await asyncio.to_thread(kernel.cleanup)  # type: ignore[attr-defined]
+        await asyncio.to_thread(kernel.cleanup)
 
 
 @pytest.mark.parametrize(
