@@ -143,7 +143,12 @@ class Options:
         default=4,
         group='executor',
         flag='max_workers',
-        aliases=('parsl-max-workers', 'thread-pool-max-workers', 'process-pool-max-workers'),
+        aliases=(
+            'parsl-max-workers',
+            'thread-pool-max-workers',
+            'process-pool-max-workers',
+            'dask-workers',
+        ),
         axis=True,
     )
     max_in_flight: int | None = option(

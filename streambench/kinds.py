@@ -205,6 +205,20 @@ def port() -> Kind:
     return count(maximum=65535)
 
 
+def walltime() -> Kind:
+    """Return the kind of durations as batch systems write them: `1:30:00`."""
+
+    def parse(value: Any) -> str:
+        match = re.fullmatch(r'([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])', str(value))
+        if match is None:
+            raise ValueError('must have the form HOURS:MINUTES:SECONDS, as 1:30:00')
+        if not int(match[1]) and not int(match[2]):
+            raise ValueError('must be at least 0:01:00')
+        return str(value)
+
+    return Kind(metavar='H:MM:SS', parse=parse)
+
+
 def switch() -> Kind:
     """Return the kind of `true` and `false`."""
 

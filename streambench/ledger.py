@@ -7,6 +7,7 @@ messages are counted on the way.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -323,6 +324,11 @@ class Ledger:
                 self.failed += 1
                 self._ended()
                 self._leave(item)
+
+    def worker_hosts(self) -> str:
+        """Return the different workers by host, as `n1:2 n2:2`."""
+        hosts = Counter(host for host, _, _ in self.workers)
+        return ' '.join(f'{host}:{number}' for host, number in sorted(hosts.items()))
 
     def counts(self) -> dict[str, Any]:
         """Return the counts under the names of results.csv."""

@@ -60,11 +60,22 @@ class Plan:
     def expected_s(self) -> float | None:
         """Expected time of all runs with warm-ups and starts, or None if a run's is unknown."""
         total = 0.0
-        for run in self.runs:
-            if run.expected_s is None:
+        for runs in self.sessions():
+            expected = session_s(runs)
+            if expected is None:
                 return None
-            total += run.expected_s + BETWEEN_RUNS_S + run.config.task_sleep
-        return total + START_S * len(self.sessions())
+            total += expected
+        return total
+
+
+def session_s(runs: Iterable[RunSpec]) -> float | None:
+    """Return the expected time of a session with its start and warm-ups, or None if it is unknown."""
+    total = START_S
+    for run in runs:
+        if run.expected_s is None:
+            return None
+        total += run.expected_s + BETWEEN_RUNS_S + run.config.task_sleep
+    return total
 
 
 def session_key(config: Config) -> tuple[Any, ...]:

@@ -158,6 +158,7 @@ class _RunColumns:
     generators: int = column('Workers that generated, with `worker`.', default=1)
     compute_workers: int = column('Workers that run compute tasks.', default=0)
     workers_proven: int | None = column('Distinct workers that ran a warm-up item.')
+    worker_hosts: str = column('Those workers by host, as `HOST:NUMBER`.', default='')
     slots: int | None = column(
         'Limit on tasks in flight that stands for fewer workers than the executor has.'
     )

@@ -38,6 +38,7 @@ PLUGINS: dict[str, dict[str, str]] = {
         'process': 'streambench.executors.pools:ProcessExecutor',
         'parsl': 'streambench.executors.parsl:ParslExecutor',
         'globus': 'streambench.executors.globus_compute:GlobusComputePlugin',
+        'dask': 'streambench.executors.dask:DaskExecutor',
         'simulated': 'streambench.executors.simulated:SimulatedExecutorPlugin',
     },
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streambench.config import RECORD_NONE
+from streambench.node_hours import node_hours
 from streambench.notes import median, notes_text
 from streambench.outcome_table import outcome_lines
 from streambench.plan import Plan
@@ -42,7 +43,7 @@ def _servers_text(plan: Plan) -> str:
         for config in (run.config for run in plan.runs)
     ]
     executors = [
-        f'{config.executor} {getattr(config.executor_plugin, "parsl_executor", "")}'.strip()
+        f'{config.executor} {config.executor_plugin.detail}'.strip()
         for config in (run.config for run in plan.runs)
     ]
     return f'{", ".join(dict.fromkeys(brokers))} → {", ".join(dict.fromkeys(executors))}'
@@ -62,9 +63,10 @@ def plan_text(plan: Plan, *, form: str = TABLE) -> str:
         if expected is None
         else f'expected time: about {expected:.0f} s with starts and warm-ups'
     )
+    cost = node_hours(plan)
     if form != TABLE:
-        return plan_table(plan, form=form, notes=[head, time_text])
-    return '\n'.join([head, '', plan_table(plan, form=form), '', time_text])
+        return plan_table(plan, form=form, notes=[head, *cost, time_text])
+    return '\n'.join([head, '', plan_table(plan, form=form), '', *cost, time_text])
 
 
 def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:

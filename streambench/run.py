@@ -218,6 +218,7 @@ class Run:
 
         Raises:
             StallError: If nothing has moved for the stall timeout.
+            ExecutorError: If the executor has given up.
         """
         assert self._dispatcher is not None and self._production is not None
         config, arrivals = self._config, self._traffic.arrivals if self._traffic else None
@@ -319,6 +320,7 @@ class Run:
                 'start_submit_tasks_timestamp': self._epoch_s(first),
                 'end_tasks_done_timestamp': self._epoch_s(last),
                 'workers_proven': self._proven or None,
+                'worker_hosts': self._ledgers[WARMUP].worker_hosts(),
                 'loop': loop_name(),
                 'remarks': '; '.join(session.executor.remarks()),
                 'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,

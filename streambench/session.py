@@ -149,6 +149,9 @@ class Session:
                 f'the run needs {spec.config.slots} workers and the session was opened with '
                 f'{self.executor.slots}: open it with slots={spec.config.slots}.'
             )
+        if self.executor.slots > spec.opened_slots:
+            # More workers came than were asked for, and the run must not use them.
+            spec = replace(spec, opened_slots=self.executor.slots)
         self._next_run = spec.run + 1
         # Two runs at once would measure each other.
         async with self._lock:
@@ -260,6 +263,9 @@ async def open_session(
         executor = await stack.enter_async_context(
             config.executor_plugin.open(slots=wanted, directory=recorder.directory, session=name)
         )
+        if executor.ready is not None:
+            there = await executor.ready(lambda doing: report(Progress(doing=doing)))
+            executor = replace(executor, slots=there)
         log.info('session.opened', executor=config.executor, slots=wanted, broker=broker.name)
         yield Session(
             name=name,

@@ -96,6 +96,9 @@ def configure(**values: Any) -> Config:
             f'--duration {core["duration"]:g} and --task-count {core["task_count"]} both set how many '
             'items there are: give one of them.'
         )
+    asked = plugins['executor_plugin'].asked_workers()
+    if asked is not None:
+        _set(core, 'workers', asked[0], by=asked[1])
     trace = _load_model(core)
     scheduled = 'rate' in core or trace is not None
     if not core.get('task_sleep', OPTIONS['task_sleep'].default) and not scheduled:

@@ -32,7 +32,8 @@ _local = threading.local()
 # Who uses which of this process's stores; a thread that ended has left its place.
 _places: dict[int, threading.Thread] = {}
 _places_lock = threading.Lock()
-_host = os.uname().nodename
+# A batch system may know a node by a name of its own; whoever starts workers there passes it on.
+_host = os.environ.get('STREAMBENCH_NODE') or os.uname().nodename
 
 
 class InterruptedTaskError(Exception):

@@ -31,7 +31,7 @@ LAYERS: list[set[str]] = [
     {'run_spec'},
     {'plan', 'summary', 'environment', 'ledger', 'catalogue'},
     {'outcomes', 'abort'},
-    {'recorder', 'arm', 'generator', 'dispatcher', 'run_row', 'strain', 'stored_rows'},
+    {'recorder', 'arm', 'generator', 'dispatcher', 'node_hours', 'run_row', 'strain', 'stored_rows'},
     {'production', 'comparability', 'series', 'run_directory', 'item_laws', 'series_laws'},
     {'patience'},
     {'run', 'comparison', 'recount', 'stored_cells'},
@@ -54,6 +54,8 @@ CLIENTS = {
     'proxystore_ex': {'connectors'},
     'requests': {'connectors'},
     'zmq': {'connectors'},
+    'distributed': {'executors'},
+    'dask': {'executors'},
 }
 
 

@@ -64,8 +64,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 def _head(plan: Plan, session: Session) -> str:
     """Return what the plan was measured with: servers, executor, division of the workers, seed."""
     config = plan.first
-    detail = getattr(config.executor_plugin, 'parsl_executor', '')
-    executor = f'{config.executor} {detail}'.strip()
+    executor = f'{config.executor} {config.executor_plugin.detail}'.strip()
     servers = [
         f'{server} ×{number}' if number > 1 else server
         for server, number in Counter(session.servers).items()

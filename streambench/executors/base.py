@@ -7,7 +7,7 @@ bridge is the only caller.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from streambench.plugin import Plugin
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+Say = Callable[[str], None]
 
 
 def _in_order() -> None:
@@ -36,12 +38,15 @@ class OpenExecutor:
         slots: Workers that it was asked for.
         check: Raises ExecutorError if no task will end well any more; called during a run.
         remarks: Returns what a reader of the figures must know; called at the end of each run.
+        ready: Waits until the workers are there, says meanwhile what it waits for, and returns how many
+            there are; None where tasks may be submitted at once.
     """
 
     executor: Executor
     slots: int
     check: Callable[[], None] = _in_order
     remarks: Callable[[], Sequence[str]] = _nothing_to_remark
+    ready: Callable[[Say], Awaitable[int]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,25 @@ class ExecutorPlugin(Plugin):
     def elsewhere(self) -> bool:
         """Whether its workers may run on other hosts."""
         return False
+
+    @property
+    def detail(self) -> str:
+        """What its name leaves open, for a person."""
+        return ''
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of a batch system that are held while it is open."""
+        return 0
+
+    @property
+    def walltime_s(self) -> float | None:
+        """Time after which the batch system ends what holds them, or None where somebody else says."""
+        return None
+
+    def asked_workers(self) -> tuple[int, str] | None:
+        """Return the workers that its own options ask for and those options, or None."""
+        return None
 
     @abstractmethod
     def ahead(self, workers: int) -> int:

@@ -1,38 +1,57 @@
-"""The executor `parsl`: Parsl's threads or its HighThroughputExecutor on this machine.
+"""The executor `parsl`: Parsl's threads, its HighThroughputExecutor here or on a cluster, any site.
 
-A `DataFlowKernel` of our own serves it, because `parsl.load` is global to the process. The helpers that
-Parsl starts are put on a leash: they would outlive a killed client by minutes.
+A `DataFlowKernel` of our own serves it, because `parsl.load` is global to the process; one that the
+library is given is used and left open.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shlex
-import signal
-import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from streambench import leash, worker
-from streambench.errors import ExecutorError
+from streambench import worker
+from streambench.errors import ConfigError, ExecutorError
+from streambench.executors import parsl_sites
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
-from streambench.kinds import choice, count, switch
-from streambench.options import option
+from streambench.executors.parsl_allocation import allocation
+from streambench.executors.parsl_config import config_kind, is_kernel, load, runs_in_threads
+from streambench.executors.parsl_launchers import LAUNCHERS, SINGLE, SRUN
+from streambench.executors.parsl_registration import Registration
+from streambench.kinds import choice, count, host, seconds, switch, text, walltime
+from streambench.options import option, options_of
 from streambench.threads import whole
 
 if TYPE_CHECKING:
-    from parsl import DataFlowKernel
-    from parsl.executors.base import ParslExecutor as AnyParslExecutor
+    from parsl import Config, DataFlowKernel
 
 THREAD = 'thread'
 HTEX_LOCAL = 'htex-local'
-HEARTBEAT_PERIOD_S = 10
-HEARTBEAT_THRESHOLD_S = 60
+HTEX_SLURM = 'htex-slurm'
+HTEX_ALLOCATION = 'htex-allocation'
+CLUSTER = (HTEX_SLURM, HTEX_ALLOCATION)
+MOST_NODES = 10_000
+
+# Options that mean something for some of Parsl's executors only; a site is that of --parsl-config.
+SITE = 'site'
+MEANT_FOR = {
+    'parsl_encrypted': (THREAD, HTEX_LOCAL, *CLUSTER),
+    'parsl_prefetch': (THREAD, HTEX_LOCAL, *CLUSTER),
+    'parsl_nodes': CLUSTER,
+    'parsl_workers_per_node': CLUSTER,
+    'parsl_account': (HTEX_SLURM,),
+    'parsl_partition': (HTEX_SLURM,),
+    'parsl_walltime': (HTEX_SLURM,),
+    'parsl_worker_init': CLUSTER,
+    'parsl_launcher': CLUSTER,
+    'parsl_address': CLUSTER,
+    'parsl_start_timeout': (*CLUSTER, SITE),
+}
 
 
 class _Once(logging.Filter):
@@ -51,17 +70,65 @@ class _Once(logging.Filter):
 
 @dataclass(frozen=True, kw_only=True)
 class ParslExecutor(ExecutorPlugin):
-    """Parsl, on this machine."""
+    """Parsl, on this machine or on the nodes of a cluster."""
 
     name: ClassVar[str] = 'parsl'
-    summary: ClassVar[str] = 'Parsl: threads, or HighThroughputExecutor on this machine'
-    tested: ClassVar[str] = 'yes, on one node'
+    summary: ClassVar[str] = 'Parsl: threads, HighThroughputExecutor here or on a cluster, any site'
+    tested: ClassVar[str] = 'yes, also on a Slurm of two nodes in one machine'
     packages: ClassVar[tuple[str, ...]] = ('parsl',)
     install: ClassVar[str] = 'pip install parsl'
     class_name = 'ParslPoolExecutor'
 
-    parsl_executor: str = option(
-        "Parsl's executor.", choice(THREAD, HTEX_LOCAL), default=HTEX_LOCAL, group='executor'
+    parsl_executor: str | None = option(
+        'Where Parsl runs tasks: in threads, or by htex on this machine (the default), in a job it '
+        'submits to Slurm, or on the nodes of the batch job around it.',
+        choice(THREAD, HTEX_LOCAL, *CLUSTER),
+        group='executor',
+    )
+    # It declares a field, which ruff doesn't see for this type.
+    parsl_config: str | DataFlowKernel | None = option(  # noqa: RUF009
+        'Python file with a Parsl Config, named config or the only one in it, for any other site; in '
+        'the library a loaded DataFlowKernel too.',
+        config_kind(),
+        group='executor',
+    )
+    parsl_nodes: int | None = option(
+        'Nodes: needed by htex-slurm; all of the allocation for htex-allocation.',
+        count(maximum=MOST_NODES),
+        group='executor',
+    )
+    parsl_workers_per_node: int | None = option(
+        'Workers on each node; nodes x workers per node are the workers.',
+        count(maximum=MOST_NODES),
+        group='executor',
+    )
+    parsl_account: str | None = option(
+        'Account that pays for the Slurm job.', text('NAME'), group='executor'
+    )
+    parsl_partition: str | None = option('Partition of the Slurm job.', text('NAME'), group='executor')
+    parsl_walltime: str = option(
+        'Time after which Slurm ends the job.', walltime(), default='0:30:00', group='executor'
+    )
+    parsl_worker_init: str | None = option(
+        'Shell commands before the workers of a job start, as `module load python`.',
+        text('COMMANDS'),
+        group='executor',
+    )
+    parsl_launcher: str | None = option(
+        'What starts workers on every node; single makes a job per node; srun, or mpiexec under PBS.',
+        choice(*LAUNCHERS),
+        group='executor',
+    )
+    parsl_address: str | None = option(
+        'Address at which the nodes reach this host; they try all of its addresses if absent.',
+        host(),
+        group='executor',
+    )
+    parsl_start_timeout: float = option(
+        'Time within which all workers of a cluster must have registered, its queue included.',
+        seconds(above=True),
+        default=1800.0,
+        group='executor',
     )
     parsl_encrypted: bool = option(
         'Whether htex encrypts its connections.', switch(), default=True, group='executor'
@@ -73,10 +140,97 @@ class ParslExecutor(ExecutorPlugin):
         group='executor',
     )
 
+    def __post_init__(self) -> None:
+        """Refuse what can't work together."""
+        if self.parsl_config is not None and self.parsl_executor is not None:
+            raise ConfigError(
+                f'--parsl-executor {self.parsl_executor} and --parsl-config {self.detail} both say '
+                'where the workers are: give one of them.'
+            )
+        kind = self._kind
+        own = options_of(type(self))
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if kind not in MEANT_FOR.get(entry.name, (kind,)) and value != own[entry.name].default:
+                raise ConfigError(
+                    f'{own[entry.name].flag} {value} is for '
+                    f'{_meant_for(entry.name)}, and here it is {self.detail}: leave it out.'
+                )
+        if kind not in CLUSTER:
+            return
+        needed = ['parsl_workers_per_node', *(['parsl_nodes'] if kind == HTEX_SLURM else [])]
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ConfigError(f'--parsl-executor {kind} needs {own[name].flag} INT.')
+        if kind == HTEX_ALLOCATION:
+            there = allocation()
+            if self.nodes > there.nodes:
+                raise ConfigError(
+                    f'--parsl-nodes {self.nodes} are more than the {there.nodes} of the allocation in '
+                    f'${there.variable}: take at most as many.'
+                )
+            if self._launcher == SINGLE and self.nodes > 1:
+                raise ConfigError(
+                    f'--parsl-launcher single starts workers on this node only, and there are '
+                    f'{self.nodes}: take {there.launcher}, or --parsl-nodes 1.'
+                )
+
     @property
+    def _kind(self) -> str:
+        return SITE if self.parsl_config is not None else self.parsl_executor or HTEX_LOCAL
+
+    @property
+    def _launcher(self) -> str:
+        if self.parsl_launcher is not None:
+            return self.parsl_launcher
+        return allocation().launcher if self._kind == HTEX_ALLOCATION else SRUN
+
+    @property
+    def detail(self) -> str:
+        """Which of Parsl's executors, or whose configuration."""
+        if self.parsl_config is None:
+            return self._kind
+        return 'a loaded kernel' if is_kernel(self.parsl_config) else Path(self.parsl_config).name
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its workers may run on other hosts: on a cluster, or wherever a file says."""
+        return self._kind in (*CLUSTER, SITE)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the batch system."""
+        if self._kind not in CLUSTER:
+            return 0
+        return self.parsl_nodes or allocation().nodes
+
+    @property
+    def walltime_s(self) -> float | None:
+        """Time after which Slurm ends the job."""
+        if self._kind != HTEX_SLURM:
+            return None
+        hours, minutes, rest = map(int, self.parsl_walltime.split(':'))
+        return 3600 * hours + 60 * minutes + rest
+
+    @cached_property
     def in_process(self) -> bool:
-        """Whether its tasks run in this process."""
-        return self.parsl_executor == THREAD
+        """Whether its tasks run in this process; a file is read for that when it is first asked."""
+        if self.parsl_config is not None:
+            return runs_in_threads(self.parsl_config)
+        return self._kind == THREAD
+
+    def asked_workers(self) -> tuple[int, str] | None:
+        """Return nodes x workers per node."""
+        if self._kind not in CLUSTER:
+            return None
+        assert self.parsl_workers_per_node is not None
+        nodes = f'--parsl-nodes {self.nodes}'
+        if self.parsl_nodes is None:
+            nodes = f'${allocation().variable} of {self.nodes} nodes'
+        return (
+            self.nodes * self.parsl_workers_per_node,
+            f'{nodes} with --parsl-workers-per-node {self.parsl_workers_per_node}',
+        )
 
     def ahead(self, workers: int) -> int:
         """Return a task per worker for threads; for htex what fills its three hops."""
@@ -84,89 +238,106 @@ class ParslExecutor(ExecutorPlugin):
 
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
-        """Start Parsl; closing it ends its processes."""
+        """Start Parsl; closing it ends its processes and cancels its jobs."""
         interrupt = worker.interrupts.setdefault(session, threading.Event())
         once = _Once()
         serializing = logging.getLogger('parsl.serialize.facade')
         serializing.addFilter(once)
         kernel: DataFlowKernel | None = None
+        given = is_kernel(self.parsl_config)
 
         def start() -> None:
             nonlocal kernel
-            kernel = self._start(slots, directory)
+            kernel = self.parsl_config if given else self._start(slots, directory.absolute())
 
         try:
             await whole(start)
             assert kernel is not None
             from parsl.concurrent import ParslPoolExecutor
 
-            yield OpenExecutor(executor=ParslPoolExecutor(dfk=kernel), slots=slots)
+            executor = ParslPoolExecutor(dfk=kernel)
+            if self._kind in (THREAD, HTEX_LOCAL):
+                yield OpenExecutor(executor=executor, slots=slots)
+                return
+            registration = Registration(
+                kernel,
+                slots=slots,
+                within_s=self.parsl_start_timeout,
+                title=f'Parsl {self.detail}',
+                # Whoever wrote a configuration may want jobs to end and others to take their place.
+                steady=self._kind in CLUSTER,
+                directory=directory,
+            )
+            yield OpenExecutor(
+                executor=executor, slots=slots, check=registration.check, ready=registration.ready
+            )
         finally:
             interrupt.set()
-            if kernel is not None:
+            if kernel is not None and not given:
                 await whole(kernel.cleanup)
             serializing.removeFilter(once)
             worker.interrupts.pop(session, None)
 
     def _start(self, slots: int, directory: Path) -> DataFlowKernel:
-        from parsl import Config, DataFlowKernel
+        from parsl import DataFlowKernel
         from parsl.errors import ParslError
 
-        executor = self._threads(slots) if self.in_process else self._htex(slots, directory)
         try:
-            return DataFlowKernel(
-                Config(
-                    executors=[executor],
-                    run_dir=str(directory / 'runinfo'),
-                    strategy='none',
-                    initialize_logging=False,
-                )
-            )
+            return DataFlowKernel(self._config(slots, directory))
         except (ParslError, OSError) as error:
             raise ExecutorError(
-                f'Parsl {self.parsl_executor} with {slots} workers did not start: {error}'
+                f'Parsl {self.detail} with {slots} workers did not start: {error}'
             ) from error
 
-    def _threads(self, slots: int) -> AnyParslExecutor:
-        from parsl.executors import ThreadPoolExecutor
+    def _config(self, slots: int, directory: Path) -> Config:
+        from parsl import Config
 
-        return ThreadPoolExecutor(max_threads=slots)
-
-    def _htex(self, slots: int, directory: Path) -> AnyParslExecutor:
-        import sysconfig
-
-        from parsl.executors import HighThroughputExecutor
-        from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
-        from parsl.providers import LocalProvider
-
-        class Provider(LocalProvider):  # type: ignore[misc]
-            """Ends jobs itself: Parsl's asks the program `ps`, which small machines lack."""
-
-            def cancel(self, job_ids: list[Any]) -> list[bool]:
-                for job in job_ids:
-                    self.resources[job]['cancelled'] = True
-                    with suppress(ProcessLookupError):
-                        os.killpg(os.getpgid(self.resources[job]['remote_pid']), signal.SIGTERM)
-                return [True] * len(job_ids)
-
-        scripts = Path(sysconfig.get_path('scripts'))
-        pool = shlex.join(leash.command(sys.executable, str(scripts), same_group=True))
-        # Parsl formats the command, and its first word must be the script.
-        return HighThroughputExecutor(
-            label=HTEX_LOCAL,
-            address='127.0.0.1',
-            max_workers_per_node=slots,
-            # Parsl starts no more workers than cores / cores_per_worker, without a word.
-            cores_per_worker=len(os.sched_getaffinity(0)) / (slots + 0.5),
-            prefetch_capacity=self.parsl_prefetch,
+        place = str(directory / 'runinfo')
+        if self.parsl_config is not None:
+            return parsl_sites.prepared(load(self.parsl_config), run_dir=place, directory=directory)
+        period: dict[str, float] = {}
+        plain = parsl_sites.Htex(
+            directory=directory,
+            slots=slots,
+            prefetch=self.parsl_prefetch,
             encrypted=self.parsl_encrypted,
-            heartbeat_period=HEARTBEAT_PERIOD_S,
-            heartbeat_threshold=HEARTBEAT_THRESHOLD_S,
-            launch_cmd=f'{pool.replace("{", "{{").replace("}", "}}")}/{DEFAULT_LAUNCH_CMD}',
-            interchange_launch_cmd=leash.command(
-                sys.executable,
-                str(scripts / 'interchange.py'),
-                output=str(directory / 'interchange.out'),
-            ),
-            provider=Provider(init_blocks=1, min_blocks=1, max_blocks=1),
         )
+        match self._kind:
+            case 'thread':
+                executor = parsl_sites.threads(slots)
+            case 'htex-local':
+                executor = parsl_sites.local(plain)
+            case kind:
+                period = {'strategy_period': parsl_sites.LOOK_S}
+                assert self.parsl_workers_per_node is not None
+                nodes = parsl_sites.Nodes(
+                    nodes=self.nodes,
+                    per_node=self.parsl_workers_per_node,
+                    launcher=self._launcher,
+                    address=self.parsl_address,
+                    worker_init=self.parsl_worker_init or '',
+                )
+                if kind == HTEX_ALLOCATION:
+                    executor = parsl_sites.in_allocation(plain, nodes)
+                else:
+                    executor = parsl_sites.slurm(
+                        plain,
+                        nodes,
+                        account=self.parsl_account,
+                        partition=self.parsl_partition,
+                        walltime=self.parsl_walltime,
+                    )
+        return Config(
+            executors=[executor],
+            run_dir=place,
+            strategy='none',
+            initialize_logging=False,
+            **period,
+        )
+
+
+def _meant_for(name: str) -> str:
+    """Return what an option is for, in flags."""
+    kinds = [kind for kind in MEANT_FOR[name] if kind != SITE]
+    texts = [f'--parsl-executor {" or ".join(kinds)}'] if kinds else []
+    return ' or '.join([*texts, *(['--parsl-config'] if SITE in MEANT_FOR[name] else [])])

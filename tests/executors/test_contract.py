@@ -176,7 +176,8 @@ async def test_a_killed_worker_fails_its_item(case: str, tmp_path: Path) -> None
         if progress.doing == 'measuring':
             measuring.set()
 
-    config = configure(
+    config = await asyncio.to_thread(
+        configure,
         **CASES[case],
         stream='memory',
         workers=3,

@@ -1,0 +1,278 @@
+"""Parsl's executors as they are set up here: threads, htex on this machine, on Slurm, in an allocation.
+
+The helpers that Parsl starts on this machine are put on a leash: they would outlive a killed client by
+minutes. None of them needs this environment on PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streambench import leash
+from streambench.executors import parsl_pool
+from streambench.executors.parsl_launchers import SINGLE, launcher_of
+
+if TYPE_CHECKING:
+    from parsl import Config
+    from parsl.executors.base import ParslExecutor as AnyParslExecutor
+    from parsl.providers import LocalProvider
+
+HEARTBEAT_PERIOD_S = 10
+HEARTBEAT_THRESHOLD_S = 60
+# Parsl asks Slurm once a minute; a job that was cancelled should not cost that much time.
+POLL_S = 10
+LOOK_S = 2
+COMMAND_S = 60
+# Parsl starts no more workers than cores / this, without a word.
+CORES_PER_WORKER = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Htex:
+    """What every HighThroughputExecutor of ours has.
+
+    Attributes:
+        directory: Where it leaves its files; absolute.
+        slots: Workers in all.
+        prefetch: Tasks ahead of time.
+        encrypted: Whether connections are.
+    """
+
+    directory: Path
+    slots: int
+    prefetch: int
+    encrypted: bool
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that don't depend on where the workers are."""
+        return {
+            'prefetch_capacity': self.prefetch,
+            'encrypted': self.encrypted,
+            'heartbeat_period': HEARTBEAT_PERIOD_S,
+            'heartbeat_threshold': HEARTBEAT_THRESHOLD_S,
+            'interchange_launch_cmd': interchange(self.directory),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """Nodes of a batch system.
+
+    Attributes:
+        nodes: How many.
+        per_node: Workers on each, the generator's included.
+        launcher: What starts something on all of them.
+        address: Where they reach this host, or None to try all its addresses.
+        worker_init: Shell commands before the workers start.
+    """
+
+    nodes: int
+    per_node: int
+    launcher: str
+    address: str | None
+    worker_init: str
+
+    def settings(self, *, nodes_per_block: int, missing: int) -> dict[str, Any]:
+        """Return the arguments of htex that place workers on these nodes, but for `missing` ones."""
+        from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+
+        words = [sys.executable, '-I', '-S', parsl_pool.__file__]
+        words += map(str, (missing, self.per_node, nodes_per_block))
+        words += ['--', sys.executable, _scripts()]
+        return {
+            'address': self.address,
+            'max_workers_per_node': self.per_node,
+            'cores_per_worker': CORES_PER_WORKER,
+            'launch_cmd': f'{_formatted(words)}/{DEFAULT_LAUNCH_CMD}',
+        }
+
+
+def _scripts() -> str:
+    import sysconfig
+
+    return sysconfig.get_path('scripts')
+
+
+def _formatted(words: list[str]) -> str:
+    """Return words for a command that Parsl formats."""
+    return shlex.join(words).replace('{', '{{').replace('}', '}}')
+
+
+def interchange(directory: Path) -> list[str]:
+    """Return the command that runs Parsl's interchange on a leash."""
+    return leash.command(
+        sys.executable,
+        str(Path(_scripts()) / 'interchange.py'),
+        output=str(directory / 'interchange.out'),
+    )
+
+
+def _local_provider(**settings: Any) -> LocalProvider:
+    from parsl.providers import LocalProvider
+
+    class Provider(LocalProvider):  # type: ignore[misc]
+        """Ends jobs itself: Parsl's asks the program `ps`, which small machines lack."""
+
+        def cancel(self, job_ids: list[Any]) -> list[bool]:
+            for job in job_ids:
+                self.resources[job]['cancelled'] = True
+                with suppress(ProcessLookupError):
+                    os.killpg(os.getpgid(self.resources[job]['remote_pid']), signal.SIGTERM)
+            return [True] * len(job_ids)
+
+    return Provider(init_blocks=1, min_blocks=1, max_blocks=1, **settings)
+
+
+def threads(slots: int) -> AnyParslExecutor:
+    """Return Parsl's threads."""
+    from parsl.executors import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(max_threads=slots)
+
+
+def _pool_here() -> str:
+    """Return the command before Parsl's that runs a worker pool of this machine on a leash."""
+    return _formatted(leash.command(sys.executable, _scripts(), same_group=True))
+
+
+def local(htex: Htex) -> AnyParslExecutor:
+    """Return htex on this machine."""
+    from parsl.executors import HighThroughputExecutor
+    from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+
+    return HighThroughputExecutor(
+        label='htex-local',
+        address='127.0.0.1',
+        max_workers_per_node=htex.slots,
+        cores_per_worker=len(os.sched_getaffinity(0)) / (htex.slots + 0.5),
+        # Parsl formats the command, and its first word must be the script.
+        launch_cmd=f'{_pool_here()}/{DEFAULT_LAUNCH_CMD}',
+        provider=_local_provider(),
+        **htex.settings(),
+    )
+
+
+def in_allocation(htex: Htex, nodes: Nodes) -> AnyParslExecutor:
+    """Return htex on the nodes of the batch job around this process."""
+    from parsl.executors import HighThroughputExecutor
+
+    missing = nodes.nodes * nodes.per_node - htex.slots
+    return HighThroughputExecutor(
+        label='htex-allocation',
+        provider=_local_provider(
+            nodes_per_block=nodes.nodes,
+            launcher=launcher_of(nodes.launcher, nodes=nodes.nodes),
+            worker_init=nodes.worker_init,
+            cmd_timeout=COMMAND_S,
+        ),
+        **nodes.settings(nodes_per_block=nodes.nodes, missing=missing),
+        **htex.settings(),
+    )
+
+
+def slurm(
+    htex: Htex, nodes: Nodes, *, account: str | None, partition: str | None, walltime: str
+) -> AnyParslExecutor:
+    """Return htex on nodes of a Slurm job that it submits; of a job per node with launcher `single`.
+
+    Args:
+        htex: What every one has.
+        nodes: The nodes.
+        account: Who pays.
+        partition: Where it waits.
+        walltime: When it ends, as H:MM:SS.
+    """
+    from parsl.executors import HighThroughputExecutor
+    from parsl.jobs.states import JobState
+    from parsl.providers import SlurmProvider
+
+    pending = JobState.PENDING
+
+    class Provider(SlurmProvider):  # type: ignore[misc]
+        """Asks more often than Parsl's, how a job ended, and why one waits."""
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            if self._cmd.startswith('squeue'):
+                # Else jobs that have ended are not named, and count as completed.
+                self._cmd += ' --states=all'
+
+        @property
+        def status_polling_interval(self) -> int:
+            return POLL_S
+
+        def _status(self) -> None:
+            super()._status()
+            waiting = [job for job, known in self.resources.items() if known['status'].state == pending]
+            if not waiting:
+                return
+            asked = f"squeue --noheader --format='%i %r' --jobs={','.join(waiting)}"
+            _, answer, _ = self.execute_wait(asked)
+            for line in answer.splitlines():
+                job, _, reason = line.strip().partition(' ')
+                if job in self.resources:
+                    self.resources[job]['status'].message = reason
+
+    missing = nodes.nodes * nodes.per_node - htex.slots
+    blocks, nodes_per_block = 1, nodes.nodes
+    if nodes.launcher == SINGLE:
+        # A job without a worker would only wait and cost.
+        blocks, nodes_per_block = nodes.nodes - missing // nodes.per_node, 1
+        missing %= nodes.per_node
+    return HighThroughputExecutor(
+        label='htex-slurm',
+        provider=Provider(
+            account=account,
+            partition=partition,
+            walltime=walltime,
+            nodes_per_block=nodes_per_block,
+            # A core per worker: what a job has not asked for, Slurm keeps from it.
+            cores_per_node=nodes.per_node,
+            # Two jobs of a node each may else get the same node.
+            exclusive=blocks > 1,
+            init_blocks=blocks,
+            min_blocks=blocks,
+            max_blocks=blocks,
+            launcher=launcher_of(nodes.launcher, nodes=nodes_per_block),
+            worker_init=nodes.worker_init,
+            cmd_timeout=COMMAND_S,
+        ),
+        **nodes.settings(nodes_per_block=nodes_per_block, missing=missing),
+        **htex.settings(),
+    )
+
+
+def prepared(config: Config, *, run_dir: str, directory: Path) -> Config:
+    """Return a Config of the user's that finds Parsl's programs and leaves its files with ours.
+
+    Args:
+        config: As its file made it.
+        run_dir: Where Parsl leaves its files, unless the file says.
+        directory: Where ours are; absolute.
+    """
+    from parsl.executors import HighThroughputExecutor
+    from parsl.executors.high_throughput.executor import (
+        DEFAULT_INTERCHANGE_LAUNCH_CMD,
+        DEFAULT_LAUNCH_CMD,
+    )
+    from parsl.providers import LocalProvider
+
+    if config.run_dir == 'runinfo':
+        config.run_dir = run_dir
+    # It writes a line for every step of a task, which would be measured too.
+    config.initialize_logging = False
+    for executor in config.executors:
+        if not isinstance(executor, HighThroughputExecutor):
+            continue
+        if executor.interchange_launch_cmd == DEFAULT_INTERCHANGE_LAUNCH_CMD:
+            executor.interchange_launch_cmd = interchange(directory)
+        if executor.launch_cmd == DEFAULT_LAUNCH_CMD and isinstance(executor.provider, LocalProvider):
+            executor.launch_cmd = f'{_pool_here()}/{DEFAULT_LAUNCH_CMD}'
+    return config

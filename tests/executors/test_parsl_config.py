@@ -1,0 +1,130 @@
+"""Parsl configurations of a user's: files, loaded kernels, and what is wrong with some."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from parsl import Config, DataFlowKernel
+from parsl.concurrent import ParslPoolExecutor
+from parsl.executors import ThreadPoolExecutor
+
+from streambench.errors import ConfigError
+from streambench.executors.parsl_pool import workers_here
+from streambench.plan import make_plan
+from streambench.report import plan_text
+from streambench.session import open_session
+from streambench.settings import configure
+
+THREADS = """
+from parsl import Config
+from parsl.executors import ThreadPoolExecutor
+{name} = Config(executors=[ThreadPoolExecutor()])
+"""
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('x = 1', 'holds no Parsl Config: name the one to use `config`'),
+        (
+            THREADS.format(name='one') + THREADS.format(name='two'),
+            'holds 2 Parsl Configs: name the one to use `config`',
+        ),
+        (
+            'import no_such_module',
+            "can not be run: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
+        ('def', 'can not be run: SyntaxError'),
+    ],
+)
+def test_files_that_will_not_do(text: str, sentence: str, tmp_path: Path) -> None:
+    """A file without one Config is refused with a sentence, before anything starts."""
+    path = tmp_path / 'site.py'
+    path.write_text(text, encoding='utf-8')
+    with pytest.raises(ConfigError) as refused:
+        configure(executor='parsl', parsl_config=str(path))
+    assert sentence in str(refused.value)
+    with pytest.raises(ConfigError, match='must be a Python file that can be read'):
+        configure(executor='parsl', parsl_config=str(tmp_path / 'none.py'))
+
+
+def test_the_only_config_or_the_named_one(tmp_path: Path) -> None:
+    """One Config may have any name; of several, `config` is taken."""
+    path = tmp_path / 'site.py'
+    for text in (
+        THREADS.format(name='anything'),
+        THREADS.format(name='config') + THREADS.format(name='two'),
+        THREADS.format(name='config') + 'same = config',
+    ):
+        path.write_text(text, encoding='utf-8')
+        config = configure(executor='parsl', parsl_config=str(path))
+        assert config.executor_plugin.in_process
+        assert config.executor_plugin.detail == 'site.py'
+
+
+async def test_a_loaded_kernel_is_used_and_left_open(tmp_path: Path) -> None:
+    """The library takes a DataFlowKernel; it works on when the session is over."""
+
+    def start() -> DataFlowKernel:
+        threads = ThreadPoolExecutor(max_threads=3)
+        return DataFlowKernel(
+            Config(executors=[threads], run_dir=str(tmp_path / 'parsl'), initialize_logging=False)
+        )
+
+    kernel = await asyncio.to_thread(start)
+    try:
+        config = configure(
+            executor='parsl', parsl_config=kernel, stream='memory', task_count=8, task_sleep=0.02
+        )
+        async with open_session(config, directory=tmp_path) as session:
+            result = await session.run()
+        assert (result.row.completed_tasks, result.row.slots) == (8, None)
+        # A kernel that was cleaned up takes nothing more.
+        again = ParslPoolExecutor(dfk=kernel)
+        future = await asyncio.to_thread(again.submit, len, 'four')
+        assert await asyncio.wrap_future(future) == 4
+    finally:
+        await asyncio.to_thread(kernel.cleanup)
+
+
+@pytest.mark.parametrize(
+    ('missing', 'blocks', 'nodes', 'due'),
+    [
+        (0, 1, 2, [2, 2]),
+        (1, 1, 2, [1, 2]),
+        (2, 1, 2, [0, 2]),
+        (3, 1, 2, [0, 1]),
+        (1, 2, 1, [1, 2]),
+    ],
+)
+def test_workers_of_a_node(missing: int, blocks: int, nodes: int, due: list[int]) -> None:
+    """The first nodes have the workers less that are not due."""
+    found = [
+        workers_here(
+            ['pool', f'--block_id={block}'],
+            {'SLURM_PROCID': str(place)},
+            missing=missing,
+            per_node=2,
+            nodes_per_block=nodes,
+        )
+        for block in range(blocks)
+        for place in range(nodes)
+    ]
+    assert found == due
+
+
+def test_a_dry_run_estimates_node_hours() -> None:
+    """Nodes x expected time, and nodes x walltime at most; nothing where no nodes are held."""
+    site = {'parsl_executor': 'htex-slurm', 'parsl_workers_per_node': 4, 'parsl_walltime': '1:00:00'}
+    values = {'stream': 'memory', 'stream_method': 'default', 'task_count': 701, 'load': 1.0}
+    values |= {'data_size_bytes': 1000, 'task_sleep': 7.0}
+    plan = make_plan(values | site | {'parsl_nodes': 2})
+    # 700 intervals of a second, the last sleep, the warm-up's, the start and half a second.
+    assert plan.expected_s == 722.5
+    assert 'node-hours: about 0.401, on 2 nodes, at most 2 by --parsl-walltime' in plan_text(plan)
+    both = make_plan(values | site, sweep={'parsl_nodes': [1, 2]})
+    assert {run.config.workers for run in both.runs} == {4, 8}
+    assert 'on 1 or 2 nodes, at most 3 by --parsl-walltime' in plan_text(both)
+    assert 'node-hours' not in plan_text(make_plan(values))
