@@ -187,7 +187,7 @@ JOB = """\
 #SBATCH --time=0:05:00
 #SBATCH --output={directory}/job.out
 exec {python} -m streambench run --parsl-executor htex-allocation --parsl-workers-per-node 2 \\
-    --parsl-address 127.0.0.1 --stream memory --stream-method default --data-size-bytes 1000 \\
+    --stream memory --stream-method default --data-size-bytes 1000 \\
     --task-count {items} --task-sleep 0.1 --run-dir {directory}/runs
 """
 
