@@ -155,6 +155,7 @@ def test_the_spellings_of_psbench_are_ours() -> None:
         '--parsl-max-workers',
         '--thread-pool-max-workers',
         '--process-pool-max-workers',
+        '--dask-workers',
     )
 
 

@@ -7,7 +7,6 @@ share the loop's interpreter, and what is measured would be its neighbour.
 from __future__ import annotations
 
 import asyncio
-import platform
 import subprocess
 import sys
 import threading
@@ -140,9 +139,10 @@ def _connect(place: str) -> Client:
     """
     import dask
     from distributed import Client
+    from distributed.versions import get_versions
 
-    # Python runs a program to find this out and keeps it; Dask would ask for it in its own loop.
-    platform.processor()
+    # What this reads is kept; else Dask would read it in its loop, which blocks it.
+    get_versions()
     # Dask advises against large arguments once per task; here they are what is measured.
     dask.config.set({'distributed.admin.large-graph-warning-threshold': '1TB'})
     try:

@@ -147,6 +147,9 @@ class ParslExecutor(ExecutorPlugin):
                 f'--parsl-executor {self.parsl_executor} and --parsl-config {self.detail} both say '
                 'where the workers are: give one of them.'
             )
+        if self.parsl_config is None and self.parsl_executor is None:
+            # Recorded as what it is, not as absent.
+            object.__setattr__(self, 'parsl_executor', HTEX_LOCAL)
         kind = self._kind
         own = options_of(type(self))
         for entry in fields(self):
@@ -177,7 +180,7 @@ class ParslExecutor(ExecutorPlugin):
 
     @property
     def _kind(self) -> str:
-        return SITE if self.parsl_config is not None else self.parsl_executor or HTEX_LOCAL
+        return self.parsl_executor or SITE
 
     @property
     def _launcher(self) -> str:

@@ -90,7 +90,8 @@ class Registration:
                 total += executor.max_threads
             else:
                 return None, ''
-            jobs += [_text(job, status) for job, status in _jobs(executor) if job is not None]
+            if getattr(getattr(executor, 'provider', None), 'label', '') != 'local':
+                jobs += [_text(job, status) for job, status in _jobs(executor) if job is not None]
         return total, ', '.join(jobs)
 
     def check(self, *, beginning: bool = False) -> None:

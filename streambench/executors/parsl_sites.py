@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Nodes:
         words += map(str, (missing, self.per_node, nodes_per_block))
         words += ['--', sys.executable, _scripts()]
         return {
-            'address': self.address,
+            'address': self.address or '127.0.0.1',
             'max_workers_per_node': self.per_node,
             'cores_per_worker': CORES_PER_WORKER,
             'launch_cmd': f'{_formatted(words)}/{DEFAULT_LAUNCH_CMD}',
@@ -159,12 +160,33 @@ def local(htex: Htex) -> AnyParslExecutor:
     )
 
 
+def _addresses() -> set[str]:
+    """Return the addresses of this host; Parsl would ask a server on the internet too."""
+    import psutil
+
+    found = {
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == socket.AF_INET
+    }
+    return {address for address in found if not address.startswith('127.')} or {'127.0.0.1'}
+
+
+def _reachable(executor: AnyParslExecutor, address: str | None) -> AnyParslExecutor:
+    """Return htex that its nodes reach at an address, or at whichever of this host's answers."""
+    if address is None:
+        executor.address = None
+        executor.all_addresses = _addresses()
+    return executor
+
+
 def in_allocation(htex: Htex, nodes: Nodes) -> AnyParslExecutor:
     """Return htex on the nodes of the batch job around this process."""
     from parsl.executors import HighThroughputExecutor
 
     missing = nodes.nodes * nodes.per_node - htex.slots
-    return HighThroughputExecutor(
+    executor = HighThroughputExecutor(
         label='htex-allocation',
         provider=_local_provider(
             nodes_per_block=nodes.nodes,
@@ -175,6 +197,7 @@ def in_allocation(htex: Htex, nodes: Nodes) -> AnyParslExecutor:
         **nodes.settings(nodes_per_block=nodes.nodes, missing=missing),
         **htex.settings(),
     )
+    return _reachable(executor, nodes.address)
 
 
 def slurm(
@@ -226,7 +249,7 @@ def slurm(
         # A job without a worker would only wait and cost.
         blocks, nodes_per_block = nodes.nodes - missing // nodes.per_node, 1
         missing %= nodes.per_node
-    return HighThroughputExecutor(
+    executor = HighThroughputExecutor(
         label='htex-slurm',
         provider=Provider(
             account=account,
@@ -247,6 +270,7 @@ def slurm(
         **nodes.settings(nodes_per_block=nodes_per_block, missing=missing),
         **htex.settings(),
     )
+    return _reachable(executor, nodes.address)
 
 
 def prepared(config: Config, *, run_dir: str, directory: Path) -> Config:

@@ -21,8 +21,8 @@ from streambench.errors import ConfigError, ExecutorError
 from streambench.executors import parsl_sites
 from streambench.session import Progress, open_session
 from streambench.settings import configure
-from tests.required import without
 from tests.living import processes, until
+from tests.required import without
 
 SCRIPT = Path(__file__).parent.parent.parent / 'scripts' / 'cluster'
 INSTALL = 'apt-get install --no-install-recommends slurmctld slurmd slurm-client munge'
@@ -187,7 +187,7 @@ JOB = """\
 #SBATCH --time=0:05:00
 #SBATCH --output={directory}/job.out
 exec {python} -m streambench run --parsl-executor htex-allocation --parsl-workers-per-node 2 \\
-    --parsl-address 127.0.0.1 --stream memory --stream-method default --data-size-bytes 1000 \\
+    --stream memory --stream-method default --data-size-bytes 1000 \\
     --task-count {items} --task-sleep 0.1 --run-dir {directory}/runs
 """
 
