@@ -52,7 +52,7 @@ def test_a_payload_above_the_limit_is_refused_with_the_remedy() -> None:
         f'{most_payload_bytes()} bytes.'
     )
     for allowed in ({'data_size_bytes': '7MB'}, {'data_size_bytes': '10MB', 'stream_method': 'proxy'}):
-        configure(executor='globus', globus_compute_endpoint=ENDPOINT, **allowed)
+        configure(executor='globus', globus_compute_endpoint=ENDPOINT, bind_interface='lo', **allowed)
 
 
 def test_sizes_of_a_distribution_count_by_their_largest() -> None:
