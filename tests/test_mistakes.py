@@ -6,6 +6,7 @@ directory and with a mark in the environment of its own.
 
 from __future__ import annotations
 
+import csv
 import os
 import resource
 import secrets
@@ -618,8 +619,8 @@ def test_foreign_messages_are_counted(outcomes: dict[str, Future[Outcome]]) -> N
     """What isn't the run's own is counted, ignored, and never unpickled."""
     found = outcomes['foreign messages'].result()
     (results,) = [text for path, text in found.files.items() if path.endswith('results.csv')]
-    names, values = (line.split(',') for line in results.decode().splitlines())
-    assert dict(zip(names, values, strict=True))['foreign'] == '6'
+    (row,) = csv.DictReader(results.decode().splitlines())
+    assert row['foreign'] == '6'
     assert not [path for path in found.files if path.endswith('unpickled')]
 
 
@@ -627,8 +628,7 @@ def test_killed_tasks_are_rows(outcomes: dict[str, Future[Outcome]]) -> None:
     """After the death of a worker every item has its row, and the run has ended."""
     found = outcomes['worker killed'].result()
     (results,) = [text for path, text in found.files.items() if path.endswith('results.csv')]
-    names, values = (line.split(',') for line in results.decode().splitlines()[:2])
-    row = dict(zip(names, values, strict=False))
+    row = next(csv.DictReader(results.decode().splitlines()))
     assert int(row['completed_tasks']) + int(row['failed']) == 40
     assert int(row['failed']) > 0
 

@@ -14,6 +14,8 @@ pytest_plugins = ['pytester']
 
 NAME = 'streambench_loop'
 MODULE = 'streambench.pytest_plugin'
+# A machine that starves the watchdog takes the evidence away, and the plugin then blames nobody.
+ATTEMPTS = 3
 
 TESTS = """
     import asyncio, gc, threading, time
@@ -126,7 +128,10 @@ def run(pytester: pytest.Pytester, text: str, *words: str, mode: str = 'auto') -
 
 
 def test_a_blocked_loop_fails_its_test(pytester: pytest.Pytester) -> None:
-    result = run(pytester, TESTS)
+    for _ in range(ATTEMPTS):
+        result = run(pytester, TESTS)
+        if result.parseoutcomes() == {'passed': 5, 'failed': 4}:
+            break
     result.assert_outcomes(passed=5, failed=4)
     out = result.stdout.str()
     for name in ('test_blocks', 'test_blocks_at_once', 'TestClass.test_method'):
