@@ -124,7 +124,8 @@ def run(pytester: pytest.Pytester, text: str, *words: str, mode: str = 'auto') -
     )
     installed = {point.name for point in entry_points(group='pytest11')}
     plugin = NAME if NAME in installed else MODULE
-    return pytester.runpytest_subprocess('-p', plugin, '-p', 'no:cacheprovider', *words)
+    # In CI pytest's short summary repeats the failures in full.
+    return pytester.runpytest_subprocess('-p', plugin, '-p', 'no:cacheprovider', '-rN', *words)
 
 
 def test_a_blocked_loop_fails_its_test(pytester: pytest.Pytester) -> None:
