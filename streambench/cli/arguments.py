@@ -17,7 +17,7 @@ from streambench.cli import check, compare, summarize
 from streambench.config import CHOOSERS, OPTIONS
 from streambench.errors import ConfigError
 from streambench.kinds import PASSWORD_REMEDY
-from streambench.loop_monitor import command
+from streambench.loop_monitor.words import HELP as LOOP_HELP
 from streambench.options import Option
 from streambench.settings import known_options, plugin_options, read_toml
 from streambench.tables import add_format_option
@@ -121,7 +121,7 @@ def parser(*, others: bool) -> argparse.ArgumentParser:
     for other in (compare, summarize, check):
         other.add_parser(commands)
     # Its words are read by the loop monitor, which knows where those of the program begin.
-    commands.add_parser('loop', help=command.HELP, add_help=False)
+    commands.add_parser('loop', help=LOOP_HELP, add_help=False)
     groups = {name: run.add_argument_group(title) for name, title in GROUPS.items()}
     for entry, takers in known_options(others=others).values():
         if not entry.secret:

@@ -22,7 +22,6 @@ from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.executors.parsl_allocation import allocation
 from streambench.executors.parsl_config import config_kind, is_kernel, load, runs_in_threads
 from streambench.executors.parsl_launchers import LAUNCHERS, SINGLE, SRUN
-from streambench.executors.parsl_registration import Registration
 from streambench.kinds import choice, count, host, seconds, switch, text, walltime
 from streambench.options import option, options_of
 from streambench.threads import whole
@@ -262,6 +261,9 @@ class ParslExecutor(ExecutorPlugin):
             if self._kind in (THREAD, HTEX_LOCAL):
                 yield OpenExecutor(executor=executor, slots=slots)
                 return
+            # It needs asyncio, which a help text doesn't.
+            from streambench.executors.parsl_registration import Registration
+
             registration = Registration(
                 kernel,
                 slots=slots,

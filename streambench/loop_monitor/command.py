@@ -23,7 +23,6 @@ from streambench.loop_monitor.refusals import LoopMonitorError, free_threaded
 from streambench.loop_monitor.report import LoopReport
 from streambench.loop_monitor.verdict import verdict
 
-HELP = 'profile the event loop of any asyncio program: lag, stalls, and who is to blame'
 USAGE = (
     'streambench loop [OPTION ...] SCRIPT.py [ARGUMENT ...]\n'
     '       streambench loop [OPTION ...] -m MODULE [ARGUMENT ...]'
