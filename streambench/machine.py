@@ -63,13 +63,12 @@ def stolen_share(before: Cores | None, after: Cores | None) -> float | None:
     return (after.stolen - before.stolen) / (after.total - before.total)
 
 
-async def look() -> tuple[Cores | None, float | None]:
+async def look() -> float | None:
     """Watch the machine for a moment in which nothing of the run is under way.
 
     Returns:
-        The last reading, and the share of the cores that others keep busy.
+        The share of the cores that others keep busy; None where the kernel doesn't say.
     """
     before = await asyncio.to_thread(read_cores)
     await asyncio.sleep(LOOK_S)
-    after = await asyncio.to_thread(read_cores)
-    return after, busy_share(before, after)
+    return busy_share(before, await asyncio.to_thread(read_cores))

@@ -273,10 +273,9 @@ class Run:
                 self._ended = ENDED_BY_FAILURE
         # A run that came to its end may have failed tasks: the first says why.
         reason = str(self.error) if self.error else ledger.task_error
-        await session.recorder.seal()
         if self._dispatcher is not None:
-            self._session.recorder.series(self._state())
-            await session.recorder.seal()
+            session.recorder.series(self._state())
+        await session.recorder.seal()
         asked = self._spec.columns()
         if config.duration is not None:
             asked['task_count'] = ledger.sent if self._spec.endless else ledger.expected

@@ -42,7 +42,7 @@ class Strain:
 
     async def look(self) -> None:
         """See how busy the machine is before the run begins."""
-        _, self._machine_busy = await look()
+        self._machine_busy = await look()
 
     def sample(self, at_ns: int) -> None:
         """Take a reading of the loop's time at the present instant."""
