@@ -44,20 +44,15 @@ def determined(
     return row, found
 
 
-def judged(
-    row: Mapping[str, Any], *, bounds: Bounds = BOUNDS, delivery_grows: bool | None = None
-) -> dict[str, Any]:
+def judged(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> dict[str, Any]:
     """Return a row with what follows from its other columns: bottleneck, verdict and reasons.
 
     Args:
         row: All other columns; absent ones have their default.
         bounds: Where a caution or an invalid verdict begins.
-        delivery_grows: Whether deliveries took ever longer; as the row says if absent.
     """
     known = BLANK | dict(row)
-    if delivery_grows is None:
-        delivery_grows = known['delivery_growth_s'] is not None
-    known['bottleneck'] = limiting(known, delivery_grows=delivery_grows)
+    known['bottleneck'] = limiting(known)
     grade, reasons = judge(known, bounds=bounds)
     return known | {'verdict': grade, 'reasons': '; '.join(reasons)}
 

@@ -29,7 +29,7 @@ def demands(row: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def limiting(row: Mapping[str, Any], *, delivery_grows: bool) -> str:
+def limiting(row: Mapping[str, Any]) -> str:
     """Return the name of the bottleneck.
 
     The generator puts and publishes one after the other, so the two are one station, named by the
@@ -37,8 +37,7 @@ def limiting(row: Mapping[str, Any], *, delivery_grows: bool) -> str:
     delivery that grows while no other station is busy.
 
     Args:
-        row: Demands and throughput.
-        delivery_grows: Whether deliveries take ever longer.
+        row: Demands, throughput and growth of the delivery.
     """
     put, publish = row['demand_put_s'] or 0.0, row['demand_publish_s']
     generating = None if publish is None else put + publish
@@ -55,6 +54,6 @@ def limiting(row: Mapping[str, Any], *, delivery_grows: bool) -> str:
     )
     if found.name == GENERATOR:
         return f'{GENERATOR}: {PUT if put > (publish or 0.0) else PUBLISH}'
-    if found.name == NONE_SCHEDULE and delivery_grows:
+    if found.name == NONE_SCHEDULE and row['delivery_growth_s'] is not None:
         return BROKER
     return found.name
