@@ -11,7 +11,8 @@ import pytest
 
 from streambench import __version__, registry
 from streambench.cli import main
-from streambench.cli.arguments import parse, plan_of
+from streambench.cli.arguments import parse
+from streambench.cli.run import plan_of
 from streambench.errors import EXIT_OK, ConfigError
 from streambench.plan import Plan
 from streambench.settings import known_options

@@ -201,10 +201,15 @@ def test_the_loop_monitor_loads_nothing_else() -> None:
 
 def test_help_loads_no_client() -> None:
     """The flags of every plugin are known without importing anybody's client."""
-    loaded = loaded_by(
-        'from streambench.cli.arguments import parser; parser(others=False).format_help()'
-    )
+    loaded = loaded_by("from streambench.cli.arguments import parsers; parsers('run')[1].format_help()")
     assert not loaded & {'redis', 'aiokafka', 'parsl', 'proxystore', 'pyarrow', 'structlog', 'pydantic'}
+    assert 'asyncio' not in loaded
+
+
+def test_the_programs_help_loads_no_command() -> None:
+    """`streambench --help` shows what the commands are called, and waits for none of them."""
+    loaded = loaded_by('from streambench.cli.arguments import parsers; parsers()[0].format_help()')
+    assert not loaded & {'dataclasses', 'asyncio', 'json'}
 
 
 def test_package_is_lazy() -> None:

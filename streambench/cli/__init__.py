@@ -6,7 +6,6 @@ the library.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -53,27 +52,11 @@ def _profiled(words: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from streambench.cli.arguments import parse, parser, plan_of
+    from streambench.cli.arguments import module_of, parse, parsers
 
     namespace = parse(arguments)
     if namespace.command is None:
-        say(parser(others=False).format_help())
-    elif namespace.command == 'list':
-        from streambench.catalogue import catalogue_text
-
-        say(catalogue_text(form=namespace.format))
-    elif namespace.command in ('check', 'compare', 'summarize'):
-        from streambench.cli import check, compare, summarize
-
-        commands = {'check': check.run, 'compare': compare.run, 'summarize': summarize.run}
-        return commands[namespace.command](namespace)
-    else:
-        plan = plan_of(namespace, os.environ)
-        if not namespace.dry_run:
-            from streambench.cli.measure import measure
-
-            return measure(plan)
-        from streambench.report import plan_text
-
-        say(plan_text(plan, form=namespace.format))
-    return EXIT_OK
+        say(parsers()[0].format_help())
+        return EXIT_OK
+    code: int = module_of(namespace.command).run(namespace)
+    return code

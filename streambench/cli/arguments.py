@@ -1,141 +1,76 @@
-"""From the words of a command line to a plan.
+"""From the words of a command line to a command.
 
-The flags are derived from the options that `config` and the plugins declare, so `--help` shows all of
-them and imports no broker's client.
+Only the command that is named is imported, so that a command's help does not wait for the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from streambench import __version__, registry
-from streambench.cli import check, compare, summarize
-from streambench.config import CHOOSERS, OPTIONS
+from streambench import __version__
 from streambench.errors import ConfigError
-from streambench.kinds import PASSWORD_REMEDY
 from streambench.loop_monitor.words import HELP as LOOP_HELP
-from streambench.options import Option
-from streambench.settings import known_options, plugin_options, read_toml
-from streambench.tables import add_format_option
 
-if TYPE_CHECKING:
-    from streambench.plan import Plan
+RUN = 'run'
+LOOP = 'loop'
 
-SECRET_PREFIX = 'STREAMBENCH_'
-GROUPS = {
-    'stream': 'stream',
-    'executor': 'executor',
-    'broker': 'broker',
-    'connector': 'connector (method proxy)',
-    'run': 'run',
-    'output': 'output',
+# Each with its line of help; a module of the same name adds its arguments and runs it.
+COMMANDS = {
+    RUN: 'measure; without any flag: embedded Redis, Parsl, two methods, two sizes, two loads',
+    'list': 'show every broker, connector and executor, and whether it can run here',
+    'compare': 'compare two measurements, run by run: ratio, interval, and whether to believe it',
+    'summarize': 'compute the figures of a run directory again, with another warm-up or per second',
+    'check': 'compute every figure of a run directory again and say which are not what its rows say',
+    # Its words are read by the loop monitor, which knows where those of the program begin.
+    LOOP: LOOP_HELP,
 }
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(allow_abbrev=False, **settings)
         # argparse takes -1e3 and -5kB for flags, and says that a value is missing.
         self._negative_number_matcher = re.compile(r'-\.?\d')
+        self.add_argument('--version', action='version', version=f'streambench {__version__}')
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that begins with dashes here."""
+        return [flag for action in self._actions for flag in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f'{message}; `{self.prog} --help` shows what there is.')
 
 
-class _Collect(argparse.Action):
-    """Note a value under the option's name together with the spelling that gave it."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        given = dict(getattr(namespace, 'given', None) or {})
-        given.setdefault(self.dest, []).append((option_string, values))
-        namespace.given = given
+def module_of(command: str) -> Any:
+    """Return the module of a command."""
+    return importlib.import_module(f'streambench.cli.{command}')
 
 
-def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: bool) -> None:
-    text = entry.doc.replace('%', '%%')
-    notes = []
-    if entry.name in CHOOSERS:
-        notes.append(', '.join(registry.names(CHOOSERS[entry.name], others=others)))
-    if takers:
-        notes.append(', '.join(taker.split()[1] for taker in takers))
-    if entry.axis_default:
-        notes.append('default ' + ' '.join(map(str, entry.axis_default)))
-    elif entry.default not in (None, ()):
-        notes.append(
-            f'default {str(entry.default).lower() if entry.default in (True, False) else entry.default}'
-        )
-    if entry.axis:
-        notes.append('several values: an axis')
-    words = '+' if entry.axis or entry.kind.several else None
-    group.add_argument(
-        *entry.flags,
-        dest=entry.name,
-        action=_Collect,
-        nargs='?' if entry.kind.alone else words,
-        const=entry.kind.alone,
-        metavar=entry.kind.metavar,
-        help=text + (f' ({"; ".join(notes)})' if notes else ''),
-        default=argparse.SUPPRESS,
-    )
-
-
-def parser(*, others: bool) -> argparse.ArgumentParser:
-    """Return the parser.
+def parsers(command: str = '', *, others: bool = False) -> tuple[argparse.ArgumentParser, _Parser]:
+    """Return the program's parser, and that of a command (or the program's again).
 
     Args:
+        command: The one that is to know its arguments.
         others: Whether to look for plugins of other packages too, which takes a moment.
     """
     top = _Parser(
-        prog='streambench',
-        description='Where does the time go in a stream-processing workflow?',
-        allow_abbrev=False,
+        prog='streambench', description='Where does the time go in a stream-processing workflow?'
     )
-    top.add_argument('--version', action='version', version=f'streambench {__version__}')
     commands = top.add_subparsers(dest='command', metavar='COMMAND')
-    run = commands.add_parser(
-        'run',
-        help='measure; without any flag: embedded Redis, Parsl, two methods, two sizes, two loads',
-        description='Run the benchmark. Without any flag: two embedded Redis servers, Parsl with 4 '
-        'workers, both methods, 100 kB and 1 MB, each at load 1 and 0.8.',
-        usage='streambench run [OPTION ...]',
-        allow_abbrev=False,
-    )
-    run.add_argument('--version', action='version', version=f'streambench {__version__}')
-    listing = commands.add_parser(
-        'list',
-        help='show every broker, connector and executor, and whether it can run here',
-        description='Show every broker, connector and executor, and whether it can run here.',
-        allow_abbrev=False,
-    )
-    add_format_option(listing)
-    for other in (compare, summarize, check):
-        other.add_parser(commands)
-    # Its words are read by the loop monitor, which knows where those of the program begin.
-    commands.add_parser('loop', help=LOOP_HELP, add_help=False)
-    groups = {name: run.add_argument_group(title) for name, title in GROUPS.items()}
-    for entry, takers in known_options(others=others).values():
-        if not entry.secret:
-            _add_option(groups[entry.group], entry, takers, others=others)
-    groups['run'].add_argument(
-        '--config', metavar='FILE', help='TOML file of options and [sweep]; flags win over it'
-    )
-    groups['run'].add_argument('--dry-run', action='store_true', help='show the resolved plan and stop')
-    add_format_option(groups['run'])
-    groups['broker'].description = (
-        'Passwords come from $STREAMBENCH_STREAM_PASSWORD and $STREAMBENCH_PS_PASSWORD, or from a '
-        'file with a URL; they are never recorded.'
-    )
-    return top
+    chosen = top
+    for name, doc in COMMANDS.items():
+        parser = commands.add_parser(name, help=doc, description=f'{doc[0].upper()}{doc[1:]}.')
+        if name == command and name != LOOP:
+            chosen = parser
+            more = {'others': others} if name == RUN else {}
+            module_of(name).add_arguments(parser, **more)
+    return top, chosen
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -144,107 +79,35 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: If they can't be read.
     """
+    command = next((word for word in arguments if not word.startswith('-')), '')
     try:
-        namespace, unknown = parser(others=False).parse_known_args(arguments)
+        namespace, unknown = parsers(command)[0].parse_known_args(arguments)
     except ConfigError:
+        if command != RUN:
+            raise
         unknown = ['?']
+    if not unknown:
+        return namespace
+    # A flag that isn't ours may belong to a plugin of another package.
+    top, chosen = parsers(command, others=True)
+    namespace, unknown = top.parse_known_args(arguments)
     if unknown:
-        # A flag that isn't ours may belong to a plugin of another package.
-        namespace, unknown = parser(others=True).parse_known_args(arguments)
-    if unknown:
-        _refuse_unknown(unknown[0])
+        _refuse_unknown(unknown[0], chosen)
     return namespace
 
 
-def _refuse_unknown(word: str) -> NoReturn:
+def _refuse_unknown(word: str, parser: _Parser) -> NoReturn:
     """Raise ConfigError for a word that means nothing here; its value stays unsaid."""
     flag = word.partition('=')[0].replace('_', '-')
+    help_shows = f'`{parser.prog} --help` shows what there is.'
     if not word.startswith('-'):
-        raise ConfigError(f'{word!r} belongs to no flag; `streambench run --help` shows what there is.')
+        raise ConfigError(f'{word!r} belongs to no flag; {help_shows}')
     if 'password' in flag:
+        from streambench.kinds import PASSWORD_REMEDY
+
         raise ConfigError(
             f'{flag}: a password on a command line is seen by everybody; {PASSWORD_REMEDY}.'
         )
-    options = known_options(others=True).values()
-    flags = [name[2:] for entry, _ in options if not entry.secret for name in entry.flags]
-    names = [*flags, 'config', 'dry-run', 'format', 'version', 'help']
-    near = difflib.get_close_matches(flag.lstrip('-'), names, n=1)
-    hint = f'did you mean --{near[0]}?' if near else '`streambench run --help` shows what there is.'
+    near = difflib.get_close_matches(flag, parser.flags, n=1)
+    hint = f'did you mean {near[0]}?' if near else help_shows
     raise ConfigError(f'there is no flag {word.partition("=")[0]}; {hint}')
-
-
-def _given(namespace: argparse.Namespace) -> dict[str, Any]:
-    """Return the values of the command line; two spellings must not contradict each other."""
-    values: dict[str, Any] = {}
-    for name, entries in (getattr(namespace, 'given', None) or {}).items():
-        flags = {flag for flag, _ in entries}
-        if len(flags) > 1 and len({str(value) for _, value in entries}) > 1:
-            spelled = ' and '.join(
-                f'{flag} {" ".join(value) if isinstance(value, list) else value}'
-                for flag, value in entries
-            )
-            raise ConfigError(f'{spelled} are spellings of one option, {name}: give it one value.')
-        values[name] = entries[-1][1]
-        entry = known_options()[name][0] if name in known_options() else None
-        if entry is not None and entry.kind.several:
-            values[name] = [item for _, items in entries for item in items]
-        elif isinstance(values[name], list) and len(values[name]) == 1:
-            values[name] = values[name][0]
-    return values
-
-
-def _secrets(environment: Mapping[str, str], chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Return the passwords that the environment holds for the chosen plugins."""
-    found = {}
-    for chooser, kind in CHOOSERS.items():
-        names = chosen.get(chooser, OPTIONS[chooser].default)
-        for name in names if isinstance(names, list) else [names]:
-            for option in plugin_options(kind, OPTIONS[chooser].read(name)).values():
-                value = environment.get(SECRET_PREFIX + option.name.upper())
-                if option.secret and value:
-                    found[option.name] = value
-    return found
-
-
-def _replaced(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> set[str]:
-    """Return the options of a file whose plugin a flag has replaced by another."""
-    names: set[str] = set()
-    for chooser in CHOOSERS.keys() & given.keys():
-        kind, chosen = CHOOSERS[chooser], recorded.get(chooser, OPTIONS[chooser].default)
-        before = {
-            f'{kind} {registry.listed(kind, name)}'
-            for name in (chosen if isinstance(chosen, list) else [chosen])
-        }
-        for name in recorded.keys() - OPTIONS.keys():
-            takers = set(known_options(others=True)[name][1])
-            if takers & before and f'{kind} {registry.listed(kind, given[chooser])}' not in takers:
-                names.add(name)
-    return names
-
-
-def plan_of(namespace: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
-    """Return the plan that a command line, its TOML file and the environment's secrets describe.
-
-    Raises:
-        ConfigError: If something in them is wrong.
-    """
-    from streambench.plan import make_plan
-
-    values: dict[str, Any] = {}
-    sweep: dict[str, list[Any]] = {}
-    if namespace.config:
-        values, sweep = read_toml(namespace.config)
-    given = _given(namespace)
-    for name in _replaced(values | sweep, given):
-        values.pop(name, None)
-        sweep.pop(name, None)
-    for name in given:
-        sweep.pop(name, None)
-    if 'load' in given:
-        values.pop('rate', None)
-        sweep.pop('rate', None)
-    if 'rate' in given:
-        values.pop('load', None)
-        sweep.pop('load', None)
-    values |= given
-    return make_plan(values | _secrets(environment, values | sweep), sweep=sweep)

@@ -15,23 +15,15 @@ if TYPE_CHECKING:
     from streambench.audit import Audit
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command; `run` takes what it parses.
-
-    Args:
-        commands: What `add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        'check',
-        help='compute every figure of a run directory again and say which are not what its rows say',
-        description='Compute every figure in results.csv and summary.json again from items, series and '
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add its arguments."""
+    parser.description = (
+        'Compute every figure in results.csv and summary.json again from items, series and '
         'config.toml, hold the two files against each other and the rows against the laws that they '
-        'fulfil; say where they differ, and what nothing determines. Exit code 4 if something differs.',
-        allow_abbrev=False,
+        'fulfil; say where they differ, and what nothing determines. Exit code 4 if something differs.'
     )
     parser.add_argument('directory', metavar='RUN_DIR', help='the run directory')
     add_format_option(parser)
-    return parser
 
 
 def run(namespace: argparse.Namespace) -> int:

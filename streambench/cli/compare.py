@@ -26,19 +26,12 @@ HEADS = {
 ALWAYS_SHOWN = 2
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command; `run` takes what it parses.
-
-    Args:
-        commands: What `add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        'compare',
-        help='compare two measurements, run by run: ratio, interval, and whether to believe it',
-        description='Compare B with A, point by point. The unit is the run: 5 or more on each side '
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add its arguments."""
+    parser.description = (
+        'Compare B with A, point by point. The unit is the run: 5 or more on each side '
         '(--repeat) can show a change. Each side is a run directory, a results.csv, or a CSV file of '
-        'psbench.',
-        allow_abbrev=False,
+        'psbench.'
     )
     parser.add_argument('a', metavar='A', help='what is compared with')
     parser.add_argument('b', metavar='B', help='what is asked about')
@@ -63,7 +56,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help='compare what is not comparable, such as two executors or machines, and say so',
     )
     add_format_option(parser)
-    return parser
 
 
 def _share(text: str) -> float:

@@ -22,18 +22,11 @@ STATE = ('sent', 'received', 'completed', 'backlog', 'queue_depth', 'in_flight',
 QUANTILES = ('p50', 'p95', 'p99')
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command; `run` takes what it parses.
-
-    Args:
-        commands: What `add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        'summarize',
-        help='compute the figures of a run directory again, with another warm-up or per second',
-        description='Compute the figures of every run of a directory again from its items, without '
-        'measuring and without changing a file. Works on what a killed process left behind too.',
-        allow_abbrev=False,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add its arguments."""
+    parser.description = (
+        'Compute the figures of every run of a directory again from its items, without '
+        'measuring and without changing a file. Works on what a killed process left behind too.'
     )
     parser.add_argument('directory', metavar='RUN_DIR', help='the run directory')
     parser.add_argument(
@@ -47,7 +40,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         '--per-second', action='store_true', help='a row for each second of each run instead'
     )
     add_format_option(parser)
-    return parser
 
 
 def duration_s(text: str) -> float:

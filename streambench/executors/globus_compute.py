@@ -7,7 +7,6 @@ endpoint's business; the warm-up proves as many as were asked for.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -171,6 +170,9 @@ class GlobusComputePlugin(ExecutorPlugin):
         Raises:
             ExecutorError: If it doesn't.
         """
+        # A help text does without.
+        import asyncio
+
         endpoint = self.globus_compute_endpoint
         try:
             answer = await asyncio.to_thread(executor.submit, len, 'proof')

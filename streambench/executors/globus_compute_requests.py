@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +71,8 @@ def on_endpoint(version: str, frame_version: int, path: str, arguments: tuple[ob
 def cost(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, float | None]:
     """Return what a task carries in bytes, and its sleep; None if it may last as long as it likes."""
     if fn is not worker.run_task:
+        import pickle
+
         return len(pickle.dumps(args)), None
     _, _, sleep_s, _, frame, key, _, _, store = args[0]
     return (len(frame) if frame is not None else len(repr(key)) + len(store)), sleep_s

@@ -6,7 +6,6 @@ library is given is used and left open.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from streambench import worker
 from streambench.errors import ConfigError, ExecutorError
-from streambench.executors import parsl_sites
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.executors.parsl_allocation import allocation
 from streambench.executors.parsl_config import config_kind, is_kernel, load, runs_in_threads
@@ -51,20 +49,6 @@ MEANT_FOR = {
     'parsl_address': CLUSTER,
     'parsl_start_timeout': (*CLUSTER, SITE),
 }
-
-
-class _Once(logging.Filter):
-    """Let a warning pass the first time: Parsl repeats it for every task above 1 MB."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether this text is new."""
-        new = str(record.msg) not in self._seen
-        self._seen.add(str(record.msg))
-        return new
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,10 +225,11 @@ class ParslExecutor(ExecutorPlugin):
     @asynccontextmanager
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
         """Start Parsl; closing it ends its processes and cancels its jobs."""
+        # What they need, a help text doesn't.
+        from streambench.executors.parsl_registration import Registration
+        from streambench.executors.parsl_warnings import said_once
+
         interrupt = worker.interrupts.setdefault(session, threading.Event())
-        once = _Once()
-        serializing = logging.getLogger('parsl.serialize.facade')
-        serializing.addFilter(once)
         kernel: DataFlowKernel | None = None
         given = is_kernel(self.parsl_config)
 
@@ -253,34 +238,31 @@ class ParslExecutor(ExecutorPlugin):
             kernel = self.parsl_config if given else self._start(slots, directory.absolute())
 
         try:
-            await whole(start)
-            assert kernel is not None
-            from parsl.concurrent import ParslPoolExecutor
+            with said_once():
+                await whole(start)
+                assert kernel is not None
+                from parsl.concurrent import ParslPoolExecutor
 
-            executor = ParslPoolExecutor(dfk=kernel)
-            if self._kind in (THREAD, HTEX_LOCAL):
-                yield OpenExecutor(executor=executor, slots=slots)
-                return
-            # It needs asyncio, which a help text doesn't.
-            from streambench.executors.parsl_registration import Registration
-
-            registration = Registration(
-                kernel,
-                slots=slots,
-                within_s=self.parsl_start_timeout,
-                title=f'Parsl {self.detail}',
-                # Whoever wrote a configuration may want jobs to end and others to take their place.
-                steady=self._kind in CLUSTER,
-                directory=directory,
-            )
-            yield OpenExecutor(
-                executor=executor, slots=slots, check=registration.check, ready=registration.ready
-            )
+                executor = ParslPoolExecutor(dfk=kernel)
+                if self._kind in (THREAD, HTEX_LOCAL):
+                    yield OpenExecutor(executor=executor, slots=slots)
+                    return
+                registration = Registration(
+                    kernel,
+                    slots=slots,
+                    within_s=self.parsl_start_timeout,
+                    title=f'Parsl {self.detail}',
+                    # Whoever wrote a configuration may want jobs to end and others to take their place.
+                    steady=self._kind in CLUSTER,
+                    directory=directory,
+                )
+                yield OpenExecutor(
+                    executor=executor, slots=slots, check=registration.check, ready=registration.ready
+                )
         finally:
             interrupt.set()
             if kernel is not None and not given:
                 await whole(kernel.cleanup)
-            serializing.removeFilter(once)
             worker.interrupts.pop(session, None)
 
     def _start(self, slots: int, directory: Path) -> DataFlowKernel:
@@ -296,6 +278,8 @@ class ParslExecutor(ExecutorPlugin):
 
     def _config(self, slots: int, directory: Path) -> Config:
         from parsl import Config
+
+        from streambench.executors import parsl_sites
 
         place = str(directory / 'runinfo')
         if self.parsl_config is not None:

@@ -235,9 +235,9 @@ def test_the_list_says_what_was_tested() -> None:
 
 def test_help_names_each_option(capsys: pytest.CaptureFixture[str]) -> None:
     """psbench's spellings are ours."""
-    from streambench.cli.arguments import parser
+    from streambench.cli.arguments import parsers
 
-    text = parser(others=False)._subparsers._group_actions[0].choices['run'].format_help()  # type: ignore[union-attr, index]
+    text = parsers('run')[1].format_help()
     for flag in (
         '--ps-connector',
         '--ps-endpoints',

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from streambench import leash
-from streambench.cli.arguments import parse, plan_of
+from streambench.cli.arguments import parse
+from streambench.cli.run import plan_of
 from streambench.errors import ConfigError, ExecutorError
 from streambench.session import Progress, open_session
 from streambench.settings import configure

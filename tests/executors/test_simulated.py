@@ -20,7 +20,8 @@ from streambench import worker
 from streambench.bridge import Bridge
 from streambench.clock import NS_PER_S, now_ns
 from streambench.errors import ConfigError, ExecutorError
-from streambench.executors.simulated import SimulatedExecutor, SimulatedExecutorPlugin
+from streambench.executors.simulated import SimulatedExecutorPlugin
+from streambench.executors.simulated_servers import SimulatedExecutor
 from streambench.message import HEADER_BYTES
 from streambench.pacer import Pacer
 from streambench.payload import PayloadPool
