@@ -271,7 +271,7 @@ class Options:
         scope=PLAN,
     )
     log_file_level: str = option(
-        'Least level of events in the log file.',
+        'Least level of events in the log file; DEBUG brings those of Parsl and other clients too.',
         choice(*LOG_LEVELS),
         default='INFO',
         group='output',

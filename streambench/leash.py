@@ -1,9 +1,9 @@
 """A process that runs a command and ends it when a given process is gone.
 
 Servers and Parsl's helpers would outlive a client that was killed: by minutes, or for ever. They are
-started through this program: `python leash.py PID [--remove DIR] [--output FILE] [--same-group] --
-COMMAND...`. It leaves its caller's process group, which a terminal's Ctrl-C reaches, unless told to
-stay in it. It runs as a file, with the standard library only.
+started through this program: `python leash.py PID [--remove DIR] [--output FILE] [--same-group]
+[--scratch] -- COMMAND...`. It leaves its caller's process group, which a terminal's Ctrl-C reaches,
+unless told to stay in it. It runs as a file, with the standard library only.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 GRACE_S = 3.0
 POLL_S = 0.5
+# The path of a socket has 107 bytes: this, `/sb-########`, and multiprocessing's
+# `/pymp-########/listener-########`.
+LONGEST_TEMPORARY = 60
 
 
 def command(
@@ -33,6 +36,7 @@ def command(
     remove: str | None = None,
     output: str | None = None,
     same_group: bool = False,
+    scratch: bool = False,
 ) -> list[str]:
     """Return the command line that runs `words` on a leash held by this process.
 
@@ -41,6 +45,7 @@ def command(
         remove: Directory to remove when the holder is gone or ends the command by SIGTERM.
         output: File that takes what the command prints; else it prints where this process does.
         same_group: Whether to stay in the caller's process group.
+        scratch: Whether temporary files of the command go to a directory that is removed after it.
     """
     return [
         sys.executable,
@@ -51,6 +56,7 @@ def command(
         *(['--remove', remove] if remove else []),
         *(['--output', output] if output else []),
         *(['--same-group'] if same_group else []),
+        *(['--scratch'] if scratch else []),
         '--',
         *words,
     ]
@@ -68,6 +74,16 @@ def _gone(holder: int, watch: int | None) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def _make_scratch() -> str | None:
+    """Make a directory for what a command that is killed would leave behind, and name it to it."""
+    import tempfile
+
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMPORARY:
+        return None
+    os.environ['TMPDIR'] = path = tempfile.mkdtemp(prefix='sb-')
+    return path
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
@@ -95,6 +111,7 @@ def main(arguments: Sequence[str]) -> int:
         watch: int | None = os.pidfd_open(int(holder))
     except (AttributeError, OSError):
         watch = None
+    scratch = _make_scratch() if '--scratch' in rest else None
     child = subprocess.Popen(arguments[split + 1 :], preexec_fn=_die_with_leash)
 
     told: list[int] = []
@@ -110,8 +127,8 @@ def main(arguments: Sequence[str]) -> int:
     while child.poll() is None:
         if _gone(int(holder), watch):
             _end_group(child)
-            if directory:
-                shutil.rmtree(directory, ignore_errors=True)
+            for path in filter(None, (directory, scratch)):
+                shutil.rmtree(path, ignore_errors=True)
             os.killpg(0, signal.SIGKILL)
         if watch is None or ended is None:
             time.sleep(POLL_S)
@@ -120,6 +137,8 @@ def main(arguments: Sequence[str]) -> int:
     if directory and told:
         # The holder may be killed before it comes to this itself.
         shutil.rmtree(directory, ignore_errors=True)
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 

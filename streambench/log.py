@@ -80,4 +80,7 @@ def set_up(path: Path, *, file_level: str, terminal_level: str) -> None:
     root.addHandler(terminal)
     # A full disk is told once, by the recorder, and not again for each event.
     logging.raiseExceptions = False
-    root.setLevel(min(LEVELS[file_level], LEVELS[terminal_level]))
+    least = min(LEVELS[file_level], LEVELS[terminal_level])
+    logging.getLogger('streambench').setLevel(least)
+    # Parsl tells fifteen things of every task, on the way that is measured: only to who asks for all.
+    root.setLevel(logging.DEBUG if least == logging.DEBUG else logging.WARNING)

@@ -139,8 +139,11 @@ def threads(slots: int) -> AnyParslExecutor:
 
 
 def _pool_here() -> str:
-    """Return the command before Parsl's that runs a worker pool of this machine on a leash."""
-    return _formatted(leash.command(sys.executable, _scripts(), same_group=True))
+    """Return the command before Parsl's that runs a worker pool of this machine on a leash.
+
+    A pool ends by a signal, and would leave the directory of its sockets behind.
+    """
+    return _formatted(leash.command(sys.executable, _scripts(), same_group=True, scratch=True))
 
 
 def local(htex: Htex) -> AnyParslExecutor:
