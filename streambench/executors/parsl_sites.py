@@ -29,7 +29,10 @@ HEARTBEAT_PERIOD_S = 10
 HEARTBEAT_THRESHOLD_S = 60
 # Parsl asks Slurm once a minute; a job that was cancelled should not cost that much time.
 POLL_S = 10
-LOOK_S = 2
+# Parsl starts its workers when it looks at its jobs, first a whole period after it was made.
+FIRST_LOOK_S = 0.05
+LOOK_S = 5
+CLUSTER_LOOK_S = 2
 COMMAND_S = 60
 # Parsl starts no more workers than cores / this, without a word.
 CORES_PER_WORKER = 0.001

@@ -11,11 +11,14 @@ from parsl.concurrent import ParslPoolExecutor
 from parsl.executors import ThreadPoolExecutor
 
 from streambench.errors import ConfigError
+from streambench.executors.parsl import ParslExecutor
 from streambench.executors.parsl_pool import workers_here
+from streambench.executors.parsl_sites import LOOK_S
 from streambench.plan import make_plan
 from streambench.report import plan_text
 from streambench.session import open_session
 from streambench.settings import configure
+from tests.living import until
 
 THREADS = """
 from parsl import Config
@@ -128,3 +131,13 @@ def test_a_dry_run_estimates_node_hours() -> None:
     assert {run.config.workers for run in both.runs} == {4, 8}
     assert 'on 1 or 2 nodes, at most 3 by --parsl-walltime' in plan_text(both)
     assert 'node-hours' not in plan_text(make_plan(values))
+
+
+async def test_the_first_workers_start_at_once(tmp_path: Path) -> None:
+    """Parsl by itself starts them when it looks for the second time; later looks are its usual ones."""
+    plugin = ParslExecutor(parsl_executor='htex-local')
+    async with plugin.open(slots=1, directory=tmp_path, session='first') as opened:
+        kernel = opened.executor._dfk  # type: ignore[attr-defined]
+        executor = kernel.executors['htex-local']
+        assert await asyncio.to_thread(until, lambda: executor.status_facade, within_s=LOOK_S - 1)
+        assert kernel.job_status_poller.interval == LOOK_S
