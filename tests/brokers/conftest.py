@@ -24,6 +24,7 @@ from tests.required import without
 START_S = 30.0
 
 NAMES = registry.names('broker', others=False)
+SERVED = [name for name in NAMES if name != 'memory']
 
 
 class Server(Protocol):
@@ -139,7 +140,7 @@ def broker(request: pytest.FixtureRequest, servers: Callable[[str], Server | Non
     return plugin_at(name, servers(name))
 
 
-@pytest.fixture(params=[name for name in NAMES if name != 'memory'])
+@pytest.fixture(params=SERVED)
 def own_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Server]]:
     """Return name and server of each broker that has one; the test may kill it."""
     server = server_of(request.param)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
+from streambench import registry
 from streambench.brokers.base import BrokerPlugin, Publisher, Subscriber
 from streambench.errors import BrokerError
-from tests.brokers.conftest import Server, plugin_at
+from tests.brokers.conftest import SERVED, Server, plugin_at
 
 DEADLINE_S = 60.0
 BYTES_10MB = 10_000_000
@@ -220,19 +222,27 @@ async def test_a_server_that_dies_is_an_error(own_server: tuple[str, Server], to
                 await reader
 
 
+@pytest.mark.parametrize('name', SERVED)
 async def test_no_server_is_one_sentence(
-    own_server: tuple[str, Server], topic: str, capfd: pytest.CaptureFixture[str]
+    name: str, topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """An address where nobody answers is named, with the remedy, and nothing else is said."""
-    name, server = own_server
-    await asyncio.to_thread(server.kill)
-    broker = plugin_at(name, server)
+    with socket.socket() as bound:
+        # Bound and not listening: nobody else takes it, and nobody answers.
+        bound.bind(('127.0.0.1', 0))
+        address = f'127.0.0.1:{bound.getsockname()[1]}'
+        await refuses(name, address, topic)
+    assert capfd.readouterr().err == ''
+
+
+async def refuses(name: str, address: str, topic: str) -> None:
+    """Open both sides at an address where nobody answers."""
+    broker: BrokerPlugin = registry.load('broker', name)(stream_servers=address)
     for opening in (broker.open_subscriber(topic), broker.open_publisher(topic)):
         async with nothing_left(), asyncio.timeout(15.0):
             with pytest.raises(BrokerError) as caught:
                 await opening.__aenter__()
         message = str(caught.value)
-        assert f'server answers at {server.address} (' in message
+        assert f'server answers at {address} (' in message
         assert '): start one' in message
         assert message.count('\n') == 0
-    assert capfd.readouterr().err == ''

@@ -17,5 +17,7 @@ site = Config(
         )
     ],
     strategy='none',
+    # Workers start when Parsl looks for the second time.
+    strategy_period=0.2,
     initialize_logging=False,
 )
