@@ -16,6 +16,8 @@ from streambench.stages import CHAIN
 from streambench.wording import seconds_text
 
 ACROSS = ('dispatch', 'return')
+# Less would be shown as 0.0.
+SHOWN_PERCENT = 0.05
 
 
 def median(rows: Sequence[RunRow], name: str) -> Any:
@@ -71,6 +73,12 @@ def _waiting(rows: Sequence[RunRow]) -> list[str]:
         f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
         f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
     )
+    if explained < SHOWN_PERCENT:
+        # No share of nothing can be explained: that is no failure of the theory.
+        text = (
+            'waiting for a worker: by queueing theory none has to at this load; handing an item over '
+            f'took {unexplained * 1e3:.2g} ms (medians)'
+        )
     sticking = [row for row in rows if row.waiting_sticks_out]
     if sticking:
         worst = max(sticking, key=lambda row: len(row.waiting_sticks_out))
@@ -92,7 +100,8 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
     lag = median(rows, 'loop_lag_p99_s')
     if lag is not None:
         stalls = sum(row.loop_stalls or 0 for row in rows)
-        text = f'loop: lag p99 {lag * 1e3:.2g} ms (median of runs), {stalls} stalls'
+        held = f'{stalls} stall' if stalls == 1 else f'{stalls} stalls'
+        text = f'loop: lag p99 {lag * 1e3:.2g} ms (median of runs), {held}'
         busy, cost = median(rows, 'loop_utilization'), median(rows, 'loop_profiler_cost')
         text += f', busy {busy:.0%}' if busy is not None else ''
         text += f'; watching it took {cost:.1%} of a core' if cost is not None else ''

@@ -24,7 +24,9 @@ from streambench.run_spec import RunSpec
 from streambench.settings import configure, known_options, plan_values
 from streambench.trace import TRACE
 
-START_S = 8.0
+# With the warm-up of the first run: in this process, or with processes that import.
+START_HERE_S = 0.5
+START_PROCESSES_S = 7.0
 MOST_RUNS = 100_000
 BETWEEN_RUNS_S = 0.5
 
@@ -70,8 +72,11 @@ class Plan:
 
 def session_s(runs: Iterable[RunSpec]) -> float | None:
     """Return the expected time of a session with its start and warm-ups, or None if it is unknown."""
-    total = START_S
+    total = 0.0
     for run in runs:
+        if not total:
+            here = run.config.executor_plugin.in_process
+            total = START_HERE_S if here else START_PROCESSES_S
         if run.expected_s is None:
             return None
         total += run.expected_s + BETWEEN_RUNS_S + run.config.task_sleep

@@ -132,6 +132,7 @@ class Production:
 
         Raises:
             ExecutorError: If no worker answers, or all their tasks fail.
+            BrokerError: If the broker refuses all items.
         """
         ledger = self._ledgers[WARMUP]
         asked = self._config.slots
@@ -156,6 +157,8 @@ class Production:
                         await asyncio.sleep(0.005)
                     if ledger.failed and not ledger.completed:
                         raise ExecutorError(f'every warm-up task failed: {ledger.task_error}')
+                    if ledger.publish_failed and not ledger.completed:
+                        raise BrokerError(f'no item could be published: {ledger.publish_error}')
                     if len(ledger.workers) >= asked:
                         break
                     hold_s *= 2

@@ -19,7 +19,7 @@ from streambench.records import RunRow
 from streambench.tables import TABLE, text_table
 from streambench.verdict import CAUTION, INVALID, VALID
 from streambench.waterfall import savings, waterfall
-from streambench.wording import seconds_text, size_text, workers_text
+from streambench.wording import about_text, seconds_text, size_text, workers_text
 
 MOST_POINTS = 8
 NUMBER = re.compile(r'\d+(?:\.\d+)?')
@@ -28,7 +28,7 @@ NUMBER = re.compile(r'\d+(?:\.\d+)?')
 def runs_text(plan: Plan) -> str:
     """Return how many runs there are and how long they should take."""
     expected = plan.expected_s
-    time_text = 'as fast as it can' if expected is None else f'about {expected:.0f} s'
+    time_text = 'as fast as it can' if expected is None else about_text(expected)
     return f'{_counted(len(plan.runs), "run")}, {time_text}, on {_servers_text(plan)}'
 
 
@@ -61,7 +61,7 @@ def plan_text(plan: Plan, *, form: str = TABLE) -> str:
     time_text = (
         'expected time: unknown, since a closed loop runs as fast as it can'
         if expected is None
-        else f'expected time: about {expected:.0f} s with starts and warm-ups'
+        else f'expected time: {about_text(expected)} with starts and warm-ups'
     )
     cost = node_hours(plan)
     if form != TABLE:

@@ -250,8 +250,8 @@ class Run:
         while True:
             self._session.recorder.series(self._state())
             self._session.recorder.hand_over()
-            if ledger.sent:
-                self._report(self._spec, 'measuring', ledger.sent, ledger.completed)
+            doing = 'measuring' if ledger.sent else 'warm-up'
+            self._report(self._spec, doing, ledger.sent, ledger.completed)
             await asyncio.sleep(SERIES_S)
 
     async def finish(self) -> RunRow:
@@ -271,8 +271,8 @@ class Run:
             except StreamBenchError as error:
                 self.error = self.error or error
                 self._ended = ENDED_BY_FAILURE
-        # A run that came to its end may have failed tasks: the first says why.
-        reason = str(self.error) if self.error else ledger.task_error
+        # A run that came to its end may have failed items: the first says why.
+        reason = str(self.error) if self.error else ledger.task_error or ledger.publish_error
         if self._dispatcher is not None:
             session.recorder.series(self._state())
         await session.recorder.seal()

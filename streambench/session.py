@@ -22,7 +22,7 @@ from streambench.clock import now_ns
 from streambench.config import Config
 from streambench.connectors.base import ConnectorPlugin
 from streambench.connectors.store import OpenStore
-from streambench.errors import ExecutorError
+from streambench.errors import ExecutorError, RunError
 from streambench.executors.base import OpenExecutor
 from streambench.interfaces import address_of
 from streambench.log import logger
@@ -116,6 +116,7 @@ class Session:
         self.epoch_offset_ns = time.time_ns() - now_ns()
         self._next_run = 0
         self._lock = asyncio.Lock()
+        self._closed = False
 
     @property
     def directory(self) -> Path:
@@ -133,8 +134,10 @@ class Session:
 
         Raises:
             ExecutorError: If no worker answers in the warm-up.
-            RunError: If results can't be written.
+            RunError: If results can't be written, or the session is closed.
         """
+        if self._closed:
+            raise RunError(f'session {self.name} is closed: run inside its `async with` block.')
         if spec is None:
             spec = RunSpec(
                 run=self._next_run,
@@ -161,6 +164,10 @@ class Session:
             finally:
                 row = await asyncio.shield(run.finish())
         return RunResult(spec=spec, row=row, error=run.error)
+
+    def close(self) -> None:
+        """Take no more runs: what the session holds open is being closed."""
+        self._closed = True
 
     def _progress(self, spec: RunSpec, doing: str, sent: int, completed: int) -> None:
         self.report(
@@ -267,7 +274,7 @@ async def open_session(
             there = await executor.ready(lambda doing: report(Progress(doing=doing)))
             executor = replace(executor, slots=there)
         log.info('session.opened', executor=config.executor, slots=wanted, broker=broker.name)
-        yield Session(
+        session = Session(
             name=name,
             config=replace(config, broker_plugin=broker, connector_plugin=connector),
             broker=broker,
@@ -278,4 +285,8 @@ async def open_session(
             report=report,
             servers=tuple(servers),
         )
+        try:
+            yield session
+        finally:
+            session.close()
         log.info('session.closed')

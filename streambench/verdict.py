@@ -60,9 +60,8 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
         invalid.append(f'{row["ended"]}: {row["reason"]}' if row['reason'] else row['ended'])
     if row['failed'] or row['publish_failed']:
         why = f': {row["reason"]}' if row['ended'] == COMPLETE and row['reason'] else ''
-        invalid.append(
-            f'{row["failed"]} tasks failed, {row["publish_failed"]} items were not published{why}'
-        )
+        counts = ((row['failed'], 'tasks failed'), (row['publish_failed'], 'items were not published'))
+        invalid.append(', '.join(f'{number} {text}' for number, text in counts if number) + why)
     proven = row['workers_proven']
     # With `worker` the generator takes one of the executor's workers.
     asked = row['workers'] if row['generator'] == 'worker' else row['compute_workers']

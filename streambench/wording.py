@@ -20,6 +20,14 @@ def seconds_text(seconds: float | None) -> str:
     return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1e3:.3g} ms'
 
 
+def about_text(seconds: float) -> str:
+    """Return how long something will take, in the unit in which a person thinks of it."""
+    for unit, length, up_to in (('s', 1, 120), ('min', 60, 120), ('h', 3600, 48)):
+        if seconds < up_to * length:
+            return f'about {max(1, round(seconds / length))} {unit}'
+    return f'about {seconds / 86400:.0f} days'
+
+
 def workers_text(row: RunSpec) -> str:
     """Return how the workers are divided."""
     config = row.config

@@ -54,6 +54,10 @@ def row(**changes: Any) -> RunRow:
             '98.7 % explained by queueing theory, 0.3 ms per item unexplained (medians); most in run '
             '1: items 3 8 9 12 15 …',
         ),
+        (
+            [row(waiting_explained_percent=0.0, waiting_unexplained_p50_s=0.003)],
+            'by queueing theory none has to at this load; handing an item over took 3 ms',
+        ),
     ],
 )
 def test_what_is_said(rows: list[RunRow], words: str) -> None:

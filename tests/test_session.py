@@ -17,6 +17,7 @@ import pytest
 from streambench import Config, RunSpec, open_session
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher, Subscriber
 from streambench.brokers.memory import MemoryBroker
+from streambench.errors import RunError
 from streambench.message import HEADER_BYTES
 from streambench.records import RunRow, column_names
 from streambench.settings import configure
@@ -289,3 +290,13 @@ def test_plugins_are_frozen() -> None:
     plugin: BrokerPlugin = MemoryBroker()
     with pytest.raises(AttributeError):
         plugin.name = 'other'  # type: ignore[misc]
+
+
+async def test_a_closed_session_takes_no_run() -> None:
+    """It says so in a sentence, before anything is submitted."""
+    async with open_session(
+        await asyncio.to_thread(configure, executor='thread', stream='memory')
+    ) as it:
+        pass
+    with pytest.raises(RunError, match='is closed: run inside its'):
+        await it.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -112,6 +113,10 @@ class ProcessExecutor(ExecutorPlugin):
                         process.kill()
             if manager is not None:
                 manager.join()
+            # The pool's semaphores lie in a cycle, and tell a helper process when they go: in this
+            # thread, not whenever the loop's happens to collect.
+            del manager, processes
+            gc.collect()
 
         try:
             yield OpenExecutor(executor=pool, slots=slots)

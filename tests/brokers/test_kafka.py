@@ -14,6 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streambench.brokers.kafka import KafkaBroker
 from streambench.errors import BrokerError, ConfigError
+from streambench.session import open_session
+from streambench.settings import configure
 from tests.brokers.conftest import Server, server_of
 
 DEADLINE_S = 60.0
@@ -147,6 +149,26 @@ async def test_a_message_above_a_limit_says_which(address: str, topic: str) -> N
         'socket.request.max.bytes.',
         None,
     ]
+
+
+async def test_a_run_says_what_its_broker_refused(address: str) -> None:
+    """The sentence that names the limit ends the run before anything is measured, and is in its row."""
+    config = await asyncio.to_thread(
+        configure,
+        executor='thread',
+        stream='kafka',
+        stream_servers=address,
+        stream_option=['max_request_size=20000'],
+        data_size_bytes=30_000,
+        task_sleep=0.01,
+        task_count=5,
+    )
+    async with asyncio.timeout(DEADLINE_S), open_session(config) as session:
+        result = await session.run()
+    assert isinstance(result.error, BrokerError)
+    assert 'no item could be published' in result.row.reason
+    assert 'raise it with --stream-option max_request_size=60' in result.row.reason
+    assert (result.row.ended, result.row.sent) == ('failed', 0)
 
 
 @one_loop
