@@ -87,6 +87,12 @@ class StallError(RunError):
         self.completed = completed
 
 
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, as a part of a sentence."""
+    text = ' '.join(str(error).split()).rstrip('.')
+    return text or type(error).__name__
+
+
 def first_error(error: Exception) -> StreamBenchError | None:
     """Return the first of our errors in a group, or None if it holds another kind."""
     if isinstance(error, ExceptionGroup):

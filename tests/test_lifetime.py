@@ -289,7 +289,7 @@ def test_a_store_that_is_killed_fails_the_run(
         assert 'Traceback' not in command.errors + command.output
         (row,) = command.rows
         assert row['ended'] == 'failed'
-        assert 'the store did not take a payload' in row['reason']
+        assert f'the redis store at {server.host}:{server.port} did not take a payload' in row['reason']
         assert int(row['failed']) > 0
         failed = [item for item in command.items() if item['status'] == 'failed']
         assert len(failed) == int(row['failed'])

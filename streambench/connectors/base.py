@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from streambench import worker
-from streambench.errors import ConfigError, ConnectorError
+from streambench.errors import ConfigError, ConnectorError, in_one_line
 from streambench.kinds import host, port, text
 from streambench.options import option
 from streambench.plugin import ServedPlugin
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 # ProxyStore's default of 1 s is short for a server that is just being started.
 SERVER_S = 15.0
-
-
-def in_one_line(error: Exception) -> str:
-    """Return what an error says, as a part of a sentence."""
-    text = ' '.join(str(error).split()).rstrip('.')
-    return text or type(error).__name__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +43,12 @@ class ConnectorPlugin(ServedPlugin):
 
         An empty third text has the class of its keys found out by putting an object.
         """
+
+    @property
+    def title(self) -> str:
+        """What the store is and where, for errors."""
+        found = self.address()
+        return f'{self.name} store' + (f' at {found[0]}:{found[1]}' if found else '')
 
     def check(self) -> None:
         """Raise ConnectorError if the store can't be reached, with the remedy."""
@@ -115,7 +115,7 @@ class ConnectorPlugin(ServedPlugin):
         )
         # What was put is not kept here too: a worker thread must fetch it like any other worker.
         store: Store[Any] = Store(name, connector, cache_size=0, register=True)
-        return OpenStore(store, description)
+        return OpenStore(store, description, title=self.title)
 
     def not_opened(self, error: Exception) -> ConnectorError:
         """Return what to say of a connector that could not be made."""

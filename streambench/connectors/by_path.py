@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streambench.connectors.base import ConnectorPlugin, in_one_line
-from streambench.errors import ConfigError
+from streambench.connectors.base import ConnectorPlugin
+from streambench.errors import ConfigError, in_one_line
 from streambench.kinds import SECRET_WORDS, json_object
 from streambench.options import option
 

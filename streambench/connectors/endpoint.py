@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streambench.connectors.base import ConnectorPlugin, in_one_line
-from streambench.errors import ConnectorError
+from streambench.connectors.base import ConnectorPlugin
+from streambench.errors import ConnectorError, in_one_line
 from streambench.kinds import uuids
 from streambench.options import option
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from streambench.connectors.base import ConnectorPlugin
-from streambench.errors import ConnectorError
+from streambench.errors import ConnectorError, in_one_line
 from streambench.kinds import text
 from streambench.options import option
 
@@ -34,6 +34,19 @@ class FileConnectorPlugin(ConnectorPlugin):
         group='connector',
         required=True,
     )
+
+    @property
+    def title(self) -> str:
+        """What the store is and where, for errors."""
+        return f'file store in {self.ps_file_dir!r}'
+
+    def not_opened(self, error: Exception) -> ConnectorError:
+        """Return what to say of a directory in which no other can be made."""
+        why = error.strerror if isinstance(error, OSError) else in_one_line(error)
+        return ConnectorError(
+            f'--ps-file-dir: in {self.ps_file_dir!r} no directory can be made ({why}): name one that '
+            'every worker can write.'
+        )
 
     def _directory(self, name: str) -> Path:
         assert self.ps_file_dir is not None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from streambench.connectors.base import ConnectorPlugin, in_one_line
-from streambench.errors import ConfigError, ConnectorError
+from streambench.connectors.base import ConnectorPlugin
+from streambench.errors import ConfigError, ConnectorError, in_one_line
 from streambench.kinds import text
 from streambench.options import option
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from streambench.connectors.base import ConnectorPlugin, in_one_line
-from streambench.errors import ConfigError, ConnectorError
+from streambench.connectors.base import ConnectorPlugin
+from streambench.errors import ConfigError, ConnectorError, in_one_line
 from streambench.kinds import host, port, switch, text
 from streambench.options import option
 from streambench.url_file import read_url

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streambench import worker
-from streambench.errors import ConnectorError
+from streambench.errors import ConnectorError, in_one_line
 
 if TYPE_CHECKING:
     from proxystore.store.base import Store
@@ -26,12 +26,18 @@ def _hashable(key: Key) -> Key:
 class OpenStore:
     """A store that is open: the generator puts, the session evicts.
 
+    Args:
+        store: ProxyStore's.
+        description: What a worker needs to open the same store, as JSON text.
+        title: What it is and where, for errors.
+
     Attributes:
         description: What a worker needs to open the same store, as JSON text.
     """
 
-    def __init__(self, store: Store[Any], description: str) -> None:
+    def __init__(self, store: Store[Any], description: str, *, title: str) -> None:
         self.description = description
+        self._title = title
         self._store = store
         self._key_class = worker._import(json.loads(description)['key_class'])
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='store')
@@ -67,7 +73,8 @@ class OpenStore:
             key = tuple(self._store.put(b''.join(pieces)))
         except Exception as error:
             raise ConnectorError(
-                f'the store did not take a payload of {sum(map(len, pieces))} bytes: {error}'
+                f'the {self._title} did not take a payload of {sum(map(len, pieces))} bytes '
+                f'({in_one_line(error)}): see that it runs and has room.'
             ) from error
         self._left.add(key)
         return key
@@ -96,7 +103,9 @@ class OpenStore:
             try:
                 self._store.evict(worker.key_of(self._key_class, key))
             except Exception as error:
-                raise ConnectorError(f'the store did not remove {key}: {error}') from error
+                raise ConnectorError(
+                    f'the {self._title} did not remove {key} ({in_one_line(error)}): see that it runs.'
+                ) from error
             self._left.discard(_hashable(key))
 
     async def settle(self) -> None:

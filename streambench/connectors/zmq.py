@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streambench.connectors.base import NodeConnectorPlugin, in_one_line
-from streambench.errors import ConnectorError
+from streambench.connectors.base import NodeConnectorPlugin
+from streambench.errors import ConnectorError, in_one_line
 
 
 @dataclass(frozen=True, kw_only=True)
