@@ -59,6 +59,26 @@ QUANTILES: Mapping[str, float] = {
 # Stages around a quantile of the sojourn: items whose sojourn lies between these ranks. Medians of
 # stages don't add up to the median of the sojourn; the means over the same items do.
 AROUND: Mapping[str, tuple[float, float]] = {'p50': (0.49, 0.51), 'p99': (0.985, 0.995)}
+# A run of 64 has one item there. Around the median, where they are dense, so many are taken all the
+# same; around the p99 more would bring in what is no longer like it.
+LEAST_AROUND: Mapping[str, int] = {'p50': 8, 'p99': 0}
+ROUNDING = 1e-6
+
+
+def ranks_around(name: str, n: int) -> tuple[float, float]:
+    """Return the quantiles of the sojourn between which items stand for one.
+
+    Args:
+        name: A key of `AROUND`.
+        n: Items of which there are sojourns.
+    """
+    low, high = AROUND[name]
+    # n items have n - 1 steps between them; so many steps hold as many items or one more, which the
+    # rounding of a quantile must not leave out.
+    wider = (LEAST_AROUND[name] + ROUNDING) / max(1, n - 1) - (high - low)
+    if wider <= 0:
+        return low, high
+    return max(0.0, low - wider / 2), min(1.0, high + wider / 2)
 
 
 def stage_columns() -> Iterator[tuple[str, str, str]]:
@@ -73,7 +93,8 @@ def stage_columns() -> Iterator[tuple[str, str, str]]:
             yield f'{stage.name}_{name}_high_s', 's', f'Upper end of its 95 % interval: {rank}.'
         yield f'{stage.name}_max_s', 's', f'Longest. {stage.doc}'
     for name, (low, high) in AROUND.items():
-        ranks = f'items whose sojourn lies between its {low:.1%} and {high:.1%} quantile'
+        least = f', at least {LEAST_AROUND[name]}' if LEAST_AROUND[name] > 1 else ''
+        ranks = f'items whose sojourn lies between its {low:.1%} and {high:.1%} quantile{least}'
         yield f'at_{name}_n', '', f'Number of {ranks}.'
         for stage in CHAIN:
             yield f'{stage.name}_at_{name}_s', 's', f'Mean of {stage.name} over {ranks}.'

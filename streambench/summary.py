@@ -16,7 +16,7 @@ from streambench.arrivals import CONSTANT
 from streambench.clock import NS_PER_S
 from streambench.ideal import ideal_makespan_s
 from streambench.records import COMPLETED, MEASURE
-from streambench.stages import AROUND, CHAIN, LOOP_WAIT, QUANTILES, STAGES, Stage
+from streambench.stages import AROUND, CHAIN, LOOP_WAIT, QUANTILES, STAGES, Stage, ranks_around
 from streambench.tally import Tally, rows_of
 from streambench.waiting import waiting_figures
 
@@ -216,10 +216,11 @@ def stage_figures(
 
     result: dict[str, Any] = {}
     around: dict[str, Any] = {}
-    for name, ranks in AROUND.items():
+    for name in AROUND:
         result[f'at_{name}_n'] = 0
         if estimate(sojourns, QUANTILES[name]) is not None:
-            low, high = compute.quantile(sojourns, q=list(ranks)).to_pylist()
+            ranks = list(ranks_around(name, len(sojourns)))
+            low, high = compute.quantile(sojourns, q=ranks).to_pylist()
             around[name] = compute.and_(
                 compute.greater_equal(sojourns, low), compute.less_equal(sojourns, high)
             )

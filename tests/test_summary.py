@@ -9,6 +9,7 @@ import pytest
 
 from streambench.arrivals import Arrivals
 from streambench.ideal import ideal_makespan_s
+from streambench.stages import ranks_around
 from streambench.summary import estimate, growth_per_item_s, samples_needed
 
 
@@ -98,3 +99,15 @@ def test_growth_is_seen_and_noise_is_not() -> None:
     growing = [value + 0.001 * number for number, value in enumerate(noisy)]
     found = growth_per_item_s(pyarrow.array(growing), 0.02)
     assert found == pytest.approx(0.001, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ('n', 'around'), [(3, 3), (8, 8), (9, 9), (64, 8), (65, 9), (300, 8), (401, 9), (1000, 20)]
+)
+def test_a_median_stands_on_some_items(n: int, around: int) -> None:
+    """2 % of the items, and 8 or 9 where these would be fewer."""
+    low, high = ranks_around('p50', n)
+    inside = [item for item in range(n) if low * (n - 1) <= item <= high * (n - 1)]
+    assert len(inside) == around
+    assert low + high == pytest.approx(1)
+    assert ranks_around('p99', 300) == (0.985, 0.995)
