@@ -17,8 +17,9 @@ from typing import Any
 from streambench.bounds import BOUNDS, Bounds
 from streambench.config import OPTIONS, RECORD_NONE
 from streambench.errors import ConfigError, StreamBenchError
+from streambench.packing import schema_of
 from streambench.plan import Plan, make_plan
-from streambench.recorder import ITEMS, SERIES, schema_of
+from streambench.recorder import ITEMS, SERIES
 from streambench.records import SCHEMA_VERSION, ItemRow, SeriesRow, column_names
 from streambench.run_spec import RunSpec
 from streambench.schemas import other_version

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streambench.bridge import Bridge
 from streambench.clock import NS_PER_S
@@ -14,7 +14,9 @@ from streambench.loop_findings import columns
 from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.machine import look, read_cores, stolen_share
-from streambench.records import ItemRow
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class Strain:
@@ -49,10 +51,9 @@ class Strain:
         if self.loop_time is not None:
             self.loop_time.sample(at_ns)
 
-    def charge(self, item: ItemRow) -> None:
-        """Set an item's loop wait, where it is known; in whatever thread."""
-        if self.loop_time is not None:
-            self.loop_time.charge(item)
+    def charge(self, items: pyarrow.Table) -> pyarrow.Table:
+        """Return items with their loop wait, where it is known; in whatever thread."""
+        return items if self.loop_time is None else self.loop_time.charge(items)
 
     @asynccontextmanager
     async def watching(self, bridge: Bridge) -> AsyncIterator[None]:
