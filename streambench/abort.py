@@ -183,6 +183,6 @@ class AbortWatch:
             if outcome.grade == FAIL:
                 missed = MISSED.format(threshold.text) + outcome.bare()
                 raise AbortError(
-                    f'{missed} while run {self._run + 1} was under way; leave abort: out to let it come '
-                    'to its end.'
+                    f'{missed} while run {self._run + 1} was under way; leave abort: out to let it '
+                    'come to its end.'
                 )
