@@ -52,14 +52,27 @@ class LoopTime:
     """Where a loop's time went, by readings at the stamps of items.
 
     Args:
-        clock: Knows the loop's idle time.
+        clock: Knows the loop's idle time; without one nothing is read before there is one.
     """
 
-    def __init__(self, clock: IdleClock) -> None:
-        self._idle_ns = clock.idle_ns
+    def __init__(self, clock: IdleClock | None) -> None:
         # Appended to by the loop's thread, at last the idle time, and read by another.
         self._readings = (array('q'), array('q'))
-        self._last_ns = self._due_ns = self._rested_ns = 0
+        self._last_ns = self._rested_ns = 0
+        self._due_ns = -NEVER_NS
+        self._clock: IdleClock | None = None
+        if clock is not None:
+            self.read(clock)
+
+    def read(self, clock: IdleClock) -> None:
+        """Read this clock from now on."""
+        self._clock = clock
+        self._due_ns = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a clock."""
+        return self._clock is not None
 
     def sample(self, at_ns: int) -> None:
         """Take a reading, unless the last one is so near that the loop can't have rested much.
@@ -69,7 +82,7 @@ class LoopTime:
         """
         if at_ns < self._due_ns:
             return
-        idle_ns = self._idle_ns() or 0
+        idle_ns = self._idle_ns()
         took, rested = at_ns - self._last_ns, idle_ns - self._rested_ns
         busy = took - rested > BUSY_SHARE * took
         self._due_ns = at_ns + (BUSY_APART_NS if busy else APART_NS)
@@ -82,10 +95,14 @@ class LoopTime:
 
     def busy_total_ns(self) -> int:
         """Return an ever-growing count of the time in which the loop was busy."""
-        return now_ns() - (self._idle_ns() or 0)
+        return now_ns() - self._idle_ns()
+
+    def _idle_ns(self) -> int:
+        found = None if self._clock is None else self._clock.idle_ns()
+        return found or 0
 
     def charge(self, items: pyarrow.Table) -> pyarrow.Table:
-        """Return items with the loop wait of those that have come back."""
+        """Return items with the loop wait of those that have come back, where it is known."""
         import pyarrow
         import pyarrow.compute as compute
 

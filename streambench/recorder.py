@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from streambench.errors import ConfigError, RunError
 from streambench.packing import Packed, Packer, table_of
-from streambench.parts import SEAL_ROWS, Parts
+from streambench.parts import Parts
 from streambench.records import (
     SCHEMA_VERSION,
     ItemRow,
@@ -110,8 +110,6 @@ class Recorder:
     def item(self, row: ItemRow) -> None:
         """Take a final row; it is on disk a few seconds later."""
         self._packer.add(row)
-        if self._packer.count >= SEAL_ROWS:
-            self.hand_over()
 
     def series(self, row: SeriesRow) -> None:
         """Take a row of the per-second series."""
