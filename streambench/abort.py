@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench.clock import NS_PER_S
 from streambench.errors import AbortError
+from streambench.outcomes import MISSED
 from streambench.records import COMPLETED, MEASURE
 from streambench.stages import LOOP_WAIT, QUANTILES, STAGES, Stage
 from streambench.summary import estimate
@@ -180,7 +181,8 @@ class AbortWatch:
         for threshold in self._thresholds:
             outcome = threshold.evaluate(figures)
             if outcome.grade == FAIL:
+                missed = MISSED.format(threshold.text) + outcome.bare()
                 raise AbortError(
-                    f'{threshold.text} was missed with {outcome.bare()} while run {self._run + 1} was '
-                    'under way; leave abort: out to let it come to its end.'
+                    f'{missed} while run {self._run + 1} was under way; leave abort: out to let it '
+                    'come to its end.'
                 )

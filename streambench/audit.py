@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from streambench.clock import NS_PER_S, clock_domain
 from streambench.difference import Difference
 from streambench.item_laws import Known, item_differences
-from streambench.records import SCHEMA_VERSION, ItemRow, RunRow, SeriesRow, column_names
-from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, states
+from streambench.loop_findings import Joined
+from streambench.loop_recount import joined_again, loop_again, loop_differences
+from streambench.records import (
+    SCHEMA_VERSION,
+    ItemRow,
+    LoopSecondRow,
+    RunRow,
+    SeriesRow,
+    StallRow,
+    column_names,
+)
+from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, rows_again, states
 from streambench.run_directory import CONFIG, SUMMARY, RunDirectory
 from streambench.run_row import BLANK
 from streambench.series_laws import series_differences
@@ -29,7 +41,7 @@ FIRST, LAST = 'start_submit_tasks_timestamp', 'end_tasks_done_timestamp'
 WITHOUT_ITEMS = frozenset({'makespan_s', 'throughput_per_s'})
 COUNTED_LIVE = frozenset(
     {'sent', 'publish_failed', 'received', 'completed_tasks', 'failed', 'lost', 'reordered', 'corrupt'}
-) | {'workers_proven', 'bytes_per_s'}
+) | {'workers_proven', 'worker_hosts', 'bytes_per_s'}
 # What nothing else tells of an item, and of a row of the series.
 FREE_ITEM_COLUMNS = ('worker_host', 'worker_clock', 'worker_pid', 'worker_thread', 'fault', 'error')
 FREE_SERIES_COLUMNS = ('queue_bytes', 'backpressure_s')
@@ -198,7 +210,7 @@ def _expected(
             expected |= {name: Expected(value, 'items') for name, value in (blank | figures).items()}
             if row['ended'] == ENDED_BY_FAILURE and not totals.counts['sent']:
                 # No worker answered, or too few: then none is taken for proven.
-                del expected['workers_proven']
+                del expected['workers_proven'], expected['worker_hosts']
             found += _timestamps(cells, totals)
     else:
         blank = {name: BLANK[name] for name in ITEM_COLUMNS - WITHOUT_ITEMS - COUNTED_LIVE}
@@ -207,6 +219,7 @@ def _expected(
             rate = row['completed_tasks'] / row['makespan_s']
             expected['throughput_per_s'] = Expected(rate, 'completed_tasks and makespan_s')
     row |= {name: entry.value for name, entry in expected.items()}
+    expected |= _of_the_loop(directory, run, row, items if recorded else None, found)
     series = states(directory, run)
     if series:
         stood_s = series[-1]['backpressure_s']
@@ -233,6 +246,28 @@ def _expected(
             ),
         )
     return expected, found
+
+
+def _of_the_loop(
+    directory: RunDirectory,
+    run: int,
+    row: Mapping[str, Any],
+    items: Sequence[Path] | None,
+    found: list[Difference],
+) -> dict[str, Expected]:
+    """Return what the loop's seconds and stalls say of a run; what they contradict goes to `found`."""
+    seconds = rows_again(directory.loop, run, LoopSecondRow)
+    stalls = rows_again(directory.stalls, run, StallRow)
+    if not seconds and row['loop_profile'] not in ('', 'off'):
+        found.append(differing('loop', run, 'start_ns', 'no row', row['loop_profile'], 'loop_profile'))
+    columns = loop_again(seconds, stalls)
+    expected = {name: Expected(value, 'the seconds of the loop') for name, value in columns.items()}
+    joined: Joined | None = None
+    if items is not None and 'loop_stall_s' in columns:
+        laid, joined = joined_again(items, row, stalls)
+        expected |= {name: Expected(value, 'items and stalls') for name, value in laid.items()}
+    found += loop_differences(run, seconds, stalls, joined)
+    return expected
 
 
 def _timestamps(cells: Cells, totals: Tally) -> list[Difference]:

@@ -36,6 +36,9 @@ class Bounds:
         0.05, "Share of the run's time that the host gave to other machines, caution."
     )
     loop_busy: float = _bound(0.9, 'Share of the time in which the loop was busy, invalid.')
+    window: float = _bound(
+        0.02, 'What doubling the credits of a closed loop may still add, as a share, caution.'
+    )
     loop_stalled: float = _bound(0.05, 'Share of the time in which the loop was held, caution.')
     bookkeeping: float = _bound(
         0.001, 'Difference between live counters and rows, as a share, invalid.'

@@ -114,13 +114,15 @@ def stall_rows(report: LoopReport, run: int, joined: Joined | None) -> list[Stal
     ]
 
 
-def join(parts: Sequence[Path], run: int, report: LoopReport, *, p99_s: float | None) -> Joined | None:
+def join(
+    parts: Sequence[Path], run: int, stalls: Sequence[tuple[int, int]], *, p99_s: float | None
+) -> Joined | None:
     """Lay the items of a run beside its stalls.
 
     Args:
         parts: Sealed parts of items.
         run: Number of the run.
-        report: What the monitor found.
+        stalls: Begin and end of each.
         p99_s: The run's p99 of the sojourn; None if n couldn't carry it.
     """
     import pyarrow.compute as compute
@@ -137,8 +139,8 @@ def join(parts: Sequence[Path], run: int, report: LoopReport, *, p99_s: float | 
     # An item that only a hair's breadth of a stall touches is touched all the same.
     touched = compute.less(begins, 0)
     under_way = []
-    for stall in report.stalls:
-        during = compute.and_(compute.less(begins, stall.end_ns), compute.greater(ends, stall.start_ns))
+    for start_ns, end_ns in stalls:
+        during = compute.and_(compute.less(begins, end_ns), compute.greater(ends, start_ns))
         under_way.append(compute.sum(during).as_py() or 0)
         touched = compute.or_(touched, during)
     slow = slow_in_stalls = 0

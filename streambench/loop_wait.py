@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streambench.clock import now_ns
-from streambench.records import ItemRow
 
-# Nothing shorter is told apart: a reading per stamp would cost more than what it finds.
+if TYPE_CHECKING:
+    import pyarrow
+
+# Nothing shorter is told apart, and a reading takes a microsecond: on average there is none more often
+# than this, so that it costs half a percent at most; a few may come sooner, for the stamps of an item
+# follow each other closely where items don't.
 APART_NS = 50_000
+ON_AVERAGE_NS = 250_000
+SOONER_NS = 20 * ON_AVERAGE_NS
 # Rows are completed up to a few seconds after their items have ended.
 KEPT = 200_000
+NEVER_NS = -(1 << 62)
+WAITS = (('intended_ns', 'put_start_ns'), ('send_ns', 'receive_ns'), ('end_ns', 'complete_ns'))
 
 
 class IdleClock(Protocol):
@@ -47,89 +53,125 @@ class LoopTime:
     """Where a loop's time went, by readings at the stamps of items.
 
     Args:
-        clock: Knows the loop's idle time.
+        clock: Knows the loop's idle time; without one nothing is read before there is one.
     """
 
-    def __init__(self, clock: IdleClock) -> None:
-        self._idle_ns = clock.idle_ns
+    def __init__(self, clock: IdleClock | None) -> None:
         # Appended to by the loop's thread, at last the idle time, and read by another.
         self._readings = (array('q'), array('q'))
-        self._last_ns = 0
+        self._taken_ns = 0
+        self._due_ns = -NEVER_NS
+        self._clock: IdleClock | None = None
+        if clock is not None:
+            self.read(clock)
+
+    def read(self, clock: IdleClock) -> None:
+        """Read this clock from now on."""
+        self._clock = clock
+        self._due_ns = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a clock."""
+        return self._clock is not None
 
     def sample(self, at_ns: int) -> None:
-        """Take a reading, unless the last one is so near that the loop can't have rested.
+        """Take a reading, unless there were so many of late that it would cost more than it finds.
 
         Args:
-            at_ns: The present instant.
+            at_ns: The present instant, stamped since the loop last rested.
         """
-        if at_ns - self._last_ns < APART_NS:
+        if at_ns < self._due_ns:
             return
-        self._last_ns = now = now_ns()
+        # What the readings so far may take, at one per `ON_AVERAGE_NS`.
+        self._taken_ns = max(self._taken_ns, at_ns) + ON_AVERAGE_NS
+        self._due_ns = max(at_ns + APART_NS, self._taken_ns - SOONER_NS)
         at, idle = self._readings
-        at.append(now)
-        idle.append(self._idle_ns() or 0)
+        at.append(at_ns)
+        idle.append(self._idle_ns())
         if len(at) > KEPT:
             self._readings = at[KEPT // 2 :], idle[KEPT // 2 :]
 
     def busy_total_ns(self) -> int:
         """Return an ever-growing count of the time in which the loop was busy."""
-        return now_ns() - (self._idle_ns() or 0)
+        return now_ns() - self._idle_ns()
 
-    def busy_ns(self, begin_ns: int | None, end_ns: int | None) -> int:
-        """Return for how long the loop was busy between two instants; 0 if one of them is missing."""
-        return self._busy_ns(((begin_ns, end_ns),))
+    def _idle_ns(self) -> int:
+        found = None if self._clock is None else self._clock.idle_ns()
+        return found or 0
 
-    def charge(self, item: ItemRow) -> None:
-        """Set the loop wait of an item that has come back."""
-        if item.complete_ns is not None:
-            item.loop_wait_ns = self.wait_ns(item)
+    def charge(self, items: pyarrow.Table) -> pyarrow.Table:
+        """Return items with the loop wait of those that have come back, where it is known."""
+        import pyarrow
+        import pyarrow.compute as compute
 
-    def wait_ns(self, item: ItemRow) -> int:
-        """Return an item's loop wait."""
-        return self._busy_ns(
-            (
-                (item.intended_ns, item.put_start_ns),
-                (item.send_ns, item.receive_ns),
-                (item.end_ns, item.complete_ns),
-            )
+        begin, end = (
+            pyarrow.chunked_array([chunk for pair in WAITS for chunk in items[pair[side]].chunks])
+            for side in range(2)
         )
+        waits = self.busy_ns(begin.combine_chunks(), end.combine_chunks())
+        count = items.num_rows
+        whole = waits[:count]
+        for number in range(1, len(WAITS)):
+            whole = compute.add(whole, waits[number * count : (number + 1) * count])
+        place = items.schema.get_field_index('loop_wait_ns')
+        return items.set_column(place, items.schema.field(place), whole)
 
-    def _busy_ns(self, intervals: Iterable[tuple[int | None, int | None]]) -> int:
-        """Return for how long the loop was busy in all intervals together.
+    def busy_ns(self, begin: pyarrow.Array, end: pyarrow.Array) -> pyarrow.Array:
+        """Return for how long the loop was busy between instants.
 
         Between two readings the loop finishes its work first and rests then, since it is the end of a
-        rest that makes the next stamp. It is done for every item, so nothing is called but a search.
+        rest that makes the next stamp; after the last it is busy. Arrow does it for many values per
+        call and without the GIL, which the loop needs.
+
+        Args:
+            begin: Instants.
+            end: Later ones.
+
+        Returns:
+            Durations; absent where an instant is, or one lies before the readings that are kept.
         """
+        import pyarrow
+        import pyarrow.compute as compute
+
         at, idle = self._readings
         count = len(idle)
-        busy = low = 0
-        for begin, end in intervals:
-            if begin is None or end is None or end <= begin:
-                continue
-            # The intervals follow each other, unless another host's clock says something else.
-            if low and at[low] > begin:
-                low = 0
-            first = bisect_right(at, begin, low, count) - 1
-            if first < 0:
-                # Before the first reading that is kept.
-                continue
-            low = first
-            after = first + 1
-            if after == count:
-                busy += end - begin
-                continue
-            rested = idle[first]
-            late = idle[after] - rested - at[after] + begin
-            if late > 0:
-                rested += late
-            if at[after] <= end:
-                after = bisect_right(at, end, after, count)
-            rested = idle[after - 1] - rested
-            if after < count:
-                late = idle[after] - idle[after - 1] - at[after] + end
-                if late > 0:
-                    rested += late
-            took = end - begin - rested
-            if took > 0:
-                busy += took
-        return busy
+        if not count:
+            return pyarrow.nulls(len(begin), pyarrow.int64())
+        at_ns, rested_ns = _words(at[:count]), _words(idle[:count])
+        # With it an instant gives the rest until then, once the next reading's rest has begun.
+        ahead = compute.subtract(rested_ns[1:], at_ns[1:])
+        ahead = pyarrow.concat_arrays([ahead, pyarrow.array([NEVER_NS], pyarrow.int64())])
+        instants = pyarrow.concat_arrays([begin, end])
+        before = _last_before(at_ns, instants)
+        rested = compute.max_element_wise(
+            rested_ns.take(before), compute.add(ahead.take(before), instants), skip_nulls=False
+        )
+        rested = compute.subtract(rested[len(begin) :], rested[: len(begin)])
+        return compute.max_element_wise(
+            compute.subtract(compute.subtract(end, begin), rested),
+            pyarrow.scalar(0, pyarrow.int64()),
+            skip_nulls=False,
+        )
+
+
+def _last_before(readings: pyarrow.Array, instants: pyarrow.Array) -> pyarrow.Array:
+    """Return the place of the last reading that is not later than each instant; absent if none is.
+
+    All are sorted together: Arrow searches in sorted values from version 26 on only.
+    """
+    import pyarrow
+    import pyarrow.compute as compute
+
+    order = compute.array_sort_indices(pyarrow.concat_arrays([readings, instants]))
+    reading = compute.less(order, len(readings))
+    places = compute.fill_null_forward(compute.if_else(reading, order, None))
+    return places.take(compute.array_sort_indices(order)[len(readings) :])
+
+
+def _words(values: array[int]) -> pyarrow.Array:
+    """Return a column of its own, so that the values can go on growing."""
+    import pyarrow
+
+    data = pyarrow.py_buffer(values.tobytes())
+    return pyarrow.Array.from_buffers(pyarrow.int64(), len(values), [None, data])

@@ -9,10 +9,13 @@ from typing import Any
 from streambench.config import RECORD_NONE
 from streambench.stages import LOOP_WAIT, QUANTILES, STAGES
 from streambench.summary import samples_needed
-from streambench.thresholds import INCONCLUSIVE, PASS, Outcome, Threshold
+from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, Outcome, Threshold
+from streambench.verdict import ABORTED
 
 SEPARATOR = '; '
 GROWING = ('sojourn_', 'uncorrected_sojourn_')
+# How the reason of an aborted run begins.
+MISSED = '{} was missed with '
 NOT_GROWING = ('sojourn_growth', 'sojourn_n', 'uncorrected_sojourn_n')
 
 
@@ -20,7 +23,8 @@ def outcomes(thresholds: Iterable[Threshold], row: Mapping[str, Any]) -> tuple[O
     """Hold thresholds against a run.
 
     Where the load exceeds what a run can carry, its sojourns say how long it was: one that is too long
-    misses its limit all the same, and one that meets it would not in a longer run.
+    misses its limit all the same, and one that meets it would not in a longer run. A threshold that
+    ended the run has failed, whatever the last items made of the figure.
 
     Args:
         thresholds: What its figures must meet.
@@ -34,6 +38,9 @@ def outcomes(thresholds: Iterable[Threshold], row: Mapping[str, Any]) -> tuple[O
         if growth and outcome.grade == PASS and name.startswith(GROWING) and name not in NOT_GROWING:
             reason = f'it grows by {growth * 1e3:.2g} ms per item, so it says how long the run was'
             outcome = replace(outcome, grade=INCONCLUSIVE, reason=reason)
+        ended_it = row['ended'] == ABORTED and row['reason'].startswith(MISSED.format(threshold.text))
+        if ended_it and outcome.grade != FAIL:
+            outcome = replace(outcome, grade=FAIL, reason='missed while the run was under way')
         found.append(outcome)
     return tuple(found)
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import operator
 import os
 import time
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from streambench.errors import ConfigError, RunError
+from streambench.packing import Packed, Packer, table_of
+from streambench.parts import Parts
 from streambench.records import (
     SCHEMA_VERSION,
     ItemRow,
@@ -35,16 +35,10 @@ from streambench.records import (
 if TYPE_CHECKING:
     import pyarrow
 
-SEAL_S = 3.0
-SEAL_ROWS = 20_000
-HAND_OVER_ROWS = 2_000
-BATCH_ROWS = 500
 ITEMS = 'items'
 SERIES = 'series'
 LOOP = 'loop'
 STALLS = 'stalls'
-
-Row = ItemRow | SeriesRow | LoopSecondRow | StallRow
 
 
 def make_run_directory(root: str) -> Path:
@@ -71,94 +65,6 @@ def make_run_directory(root: str) -> Path:
     raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
 
 
-def schema_of(record: type[Row]) -> pyarrow.Schema:
-    """Return the Parquet schema of a record."""
-    import pyarrow
-
-    kinds = {
-        int: pyarrow.int64(),
-        float: pyarrow.float64(),
-        str: pyarrow.string(),
-        bool: pyarrow.bool_(),
-    }
-    hints = typing.get_type_hints(record)
-    entries = []
-    for entry in fields(record):
-        hint = hints[entry.name]
-        base = next((arm for arm in typing.get_args(hint) if arm is not type(None)), hint)
-        entries.append(
-            pyarrow.field(
-                entry.name,
-                kinds[base],
-                metadata={'doc': entry.metadata['doc'], 'unit': entry.metadata['unit']},
-            )
-        )
-    return pyarrow.schema(entries, metadata={'schema_version': str(SCHEMA_VERSION)})
-
-
-class _Parts:
-    """The sealed files of one kind of row; used by the writing thread only."""
-
-    def __init__(self, directory: Path, record: type[Row]) -> None:
-        self._directory = directory
-        self._record = record
-        self._names = column_names(record)
-        self._texts = [entry.name for entry in fields(record) if 'str' in str(entry.type)]
-        self._values = operator.attrgetter(*self._names)
-        self._rows: list[Any] = []
-        self.completing: Callable[[Any], None] | None = None
-        self._number = 0
-        self._sealed_at = time.monotonic()
-        self.paths: list[Path] = []
-
-    def add(self, rows: Sequence[Any]) -> None:
-        if not self._rows:
-            self._sealed_at = time.monotonic()
-        self._rows += rows
-        if len(self._rows) >= SEAL_ROWS or time.monotonic() - self._sealed_at >= SEAL_S:
-            self.seal()
-
-    def _batches(self, rows: list[Any]) -> Iterator[pyarrow.RecordBatch]:
-        """Yield rows as columns, a few at a time: the loop wants the GIL meanwhile."""
-        import pyarrow
-
-        schema = schema_of(self._record)
-        for begin in range(0, len(rows), BATCH_ROWS):
-            some = rows[begin : begin + BATCH_ROWS]
-            if self.completing is not None:
-                for row in some:
-                    self.completing(row)
-            columns = zip(*map(self._values, some), strict=True)
-            arrays = [
-                pyarrow.array(column, entry.type) for column, entry in zip(columns, schema, strict=True)
-            ]
-            yield pyarrow.record_batch(arrays, schema=schema)
-            time.sleep(0)
-
-    def seal(self) -> None:
-        if not self._rows:
-            return
-        import pyarrow
-        import pyarrow.parquet
-
-        rows, self._rows = self._rows, []
-        # One chunk per column is written and read the fastest.
-        table = pyarrow.Table.from_batches(self._batches(rows)).combine_chunks()
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        path = self._directory / f'part-{self._number:04d}.parquet'
-        unsealed = path.with_suffix('.tmp')
-        try:
-            # Instants don't repeat: a dictionary of them would only cost time while a run is measured.
-            pyarrow.parquet.write_table(table, unsealed, use_dictionary=self._texts)
-        except OSError:
-            unsealed.unlink(missing_ok=True)
-            raise
-        unsealed.rename(path)
-        self.paths.append(path)
-        self._number += 1
-        self._sealed_at = time.monotonic()
-
-
 class Recorder:
     """Write results into a run directory.
 
@@ -170,11 +76,11 @@ class Recorder:
     def __init__(self, directory: Path, *, csv_file: str = 'results.csv') -> None:
         self.directory = directory
         self.csv_path = directory / csv_file
-        self._items = _Parts(directory / ITEMS, ItemRow)
-        self._series = _Parts(directory / SERIES, SeriesRow)
-        self._loop = _Parts(directory / LOOP, LoopSecondRow)
-        self._stalls = _Parts(directory / STALLS, StallRow)
-        self._waiting_items: list[ItemRow] = []
+        self._items = Parts(directory / ITEMS, ItemRow)
+        self._series = Parts(directory / SERIES, SeriesRow)
+        self._loop = Parts(directory / LOOP, LoopSecondRow)
+        self._stalls = Parts(directory / STALLS, StallRow)
+        self._packer = Packer(ItemRow)
         self._waiting_series: list[SeriesRow] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='recorder')
         self._writing: asyncio.Future[None] | None = None
@@ -197,15 +103,13 @@ class Recorder:
         finally:
             await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
 
-    def complete_with(self, completing: Callable[[ItemRow], None] | None) -> None:
-        """Set what completes every row, in the thread, before it is written."""
+    def complete_with(self, completing: Callable[[pyarrow.Table], pyarrow.Table] | None) -> None:
+        """Set what completes rows of items, in the thread, before they are written."""
         self._items.completing = completing
 
     def item(self, row: ItemRow) -> None:
         """Take a final row; it is on disk a few seconds later."""
-        self._waiting_items.append(row)
-        if len(self._waiting_items) >= HAND_OVER_ROWS:
-            self.hand_over()
+        self._packer.add(row)
 
     def series(self, row: SeriesRow) -> None:
         """Take a row of the per-second series."""
@@ -217,15 +121,19 @@ class Recorder:
             return
         if self._writing is not None:
             self._raise_translated(self._writing)
-        items, self._waiting_items = self._waiting_items, []
+        items = self._packer.take() if self._packer.count else None
         series, self._waiting_series = self._waiting_series, []
         self._writing = asyncio.get_running_loop().run_in_executor(
             self._thread, self._add, items, series
         )
 
-    def _add(self, items: list[ItemRow], series: list[SeriesRow]) -> None:
-        self._items.add(items)
-        self._series.add(series)
+    def _add(self, items: Packed | None, series: list[SeriesRow]) -> None:
+        if items is not None:
+            self._items.add(self._packer.table(items))
+        if series:
+            self._series.add(table_of(series, SeriesRow))
+        self._items.seal_if_due()
+        self._series.seal_if_due()
 
     def _raise_translated(self, done: asyncio.Future[None]) -> None:
         error = done.exception()
@@ -248,7 +156,7 @@ class Recorder:
             RunError: If the disk is full or gone.
         """
         try:
-            while self._writing is not None or self._waiting_items or self._waiting_series:
+            while self._writing is not None or self._packer.count or self._waiting_series:
                 if self._writing is None:
                     self.hand_over()
                 assert self._writing is not None
@@ -266,9 +174,12 @@ class Recorder:
         """
 
         def write() -> None:
-            for parts, rows in ((self._loop, seconds), (self._stalls, stalls)):
-                parts.add(rows)
-                parts.seal()
+            if seconds:
+                self._loop.add(table_of(seconds, LoopSecondRow))
+            if stalls:
+                self._stalls.add(table_of(stalls, StallRow))
+            self._loop.seal()
+            self._stalls.seal()
 
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, write)

@@ -28,9 +28,16 @@ PUBLISH_FAILED = 'publish_failed'
 UNFINISHED = 'unfinished'
 
 
-def column(doc: str, *, unit: str = '', default: Any = None) -> Any:
-    """Declare a field of a record with its sentence and unit."""
-    return field(default=default, metadata={'doc': doc, 'unit': unit})
+def column(doc: str, *, unit: str = '', default: Any = None, late: bool = False) -> Any:
+    """Declare a field of a record with its sentence and unit.
+
+    Args:
+        doc: What it is.
+        unit: Its unit, if it has one.
+        default: What it is before anybody has set it.
+        late: Whether it is known only when rows are sealed.
+    """
+    return field(default=default, metadata={'doc': doc, 'unit': unit, 'late': late})
 
 
 @dataclass(slots=True)
@@ -60,6 +67,7 @@ class ItemRow:
     loop_wait_ns: int | None = column(
         'Time in which the loop was busy while the item waited for it; absent where it is unknown.',
         unit='ns',
+        late=True,
     )
     in_window: bool = column('Whether it counts: due in the measurement window.', default=False)
     worker_host: str | None = column('Host of the worker, which resolves the payload too.')

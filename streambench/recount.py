@@ -11,6 +11,7 @@ from typing import Any
 from streambench.arrivals import Traffic
 from streambench.clock import NS_PER_S
 from streambench.errors import ConfigError
+from streambench.packing import Row
 from streambench.records import COMPLETED, MEASURE, SeriesRow, column_names
 from streambench.run_directory import RunDirectory
 from streambench.run_row import BLANK, determined, judged
@@ -27,7 +28,15 @@ ITEM_COLUMNS = frozenset(
     {
         *(name for name, _, _ in stage_columns()),
         *('sent', 'publish_failed', 'received', 'completed_tasks', 'failed', 'lost', 'reordered'),
-        *('corrupt', 'workers_proven', 'window_n', 'makespan_s', 'ideal_makespan_s', 'efficiency'),
+        *(
+            'corrupt',
+            'workers_proven',
+            'worker_hosts',
+            'window_n',
+            'makespan_s',
+            'ideal_makespan_s',
+            'efficiency',
+        ),
         *('throughput_per_s', 'bytes_per_s', 'sojourn_growth_s', 'delivery_growth_s'),
         *('demand_put_s', 'demand_workers_s', 'clock_bound_s', 'waiting_explained_percent'),
         *('waiting_unexplained_p50_s', 'waiting_unexplained_p99_s', 'waiting_sticks_out'),
@@ -160,7 +169,7 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
     counted = max((state['sent'] for state in states(directory, run)), default=0)
     return Recount(
         run=run,
-        row=judged(known, bounds=directory.bounds(run)),
+        row=judged(known, bounds=directory.bounds(run), thresholds=directory.thresholds(run)),
         rows=found.counts['sent'],
         inside=found.window_n,
         missing=max(0, max([counted, *(sequence + 1 for sequence in sent)]) - len(sent)),
@@ -181,9 +190,22 @@ def _sent(table: Any) -> set[int]:
 
 def states(directory: RunDirectory, run: int) -> list[dict[str, Any]]:
     """Return the series of a run in the order of its instants."""
-    table = rows_of(directory.series_of(run), run, column_names(SeriesRow))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return sorted(rows, key=lambda row: row['at_ns'])
+    return sorted(rows_again(directory.series, run, SeriesRow), key=lambda row: row['at_ns'])
+
+
+def rows_again(
+    parts: Mapping[Path, frozenset[int]], run: int, record: type[Row]
+) -> list[dict[str, Any]]:
+    """Return the rows of a run as they were written.
+
+    Args:
+        parts: Parts of one kind of row, with the runs in each.
+        run: Number of the run.
+        record: Class of the rows.
+    """
+    its = [part for part, runs in parts.items() if run in runs]
+    found: list[dict[str, Any]] = rows_of(its, run, column_names(record)).to_pylist()
+    return found
 
 
 def seconds_of(directory: RunDirectory, found: Recount) -> list[Second]:

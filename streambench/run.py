@@ -129,8 +129,8 @@ class Run:
             if not self._spec.endless:
                 arrivals = traffic.arrivals
                 self._measured.expected = arrivals.count if arrivals else config.task_count
-            session.recorder.complete_with(self._strain.charge)
-            woken = self._strain.sample if config.record == RECORD_ALL else None
+            session.recorder.complete_with(self._strain.loop_time.charge)
+            woken = self._strain.loop_time.sample if config.record == RECORD_ALL else None
             payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
             self._subscriber = await stack.enter_async_context(
                 session.broker.open_subscriber(self._topic)

@@ -17,13 +17,22 @@ from typing import Any
 from streambench.bounds import BOUNDS, Bounds
 from streambench.config import OPTIONS, RECORD_NONE
 from streambench.errors import ConfigError, StreamBenchError
+from streambench.packing import Row, schema_of
 from streambench.plan import Plan, make_plan
-from streambench.recorder import ITEMS, SERIES, schema_of
-from streambench.records import SCHEMA_VERSION, ItemRow, SeriesRow, column_names
+from streambench.recorder import ITEMS, LOOP, SERIES, STALLS
+from streambench.records import (
+    SCHEMA_VERSION,
+    ItemRow,
+    LoopSecondRow,
+    SeriesRow,
+    StallRow,
+    column_names,
+)
 from streambench.run_spec import RunSpec
 from streambench.schemas import other_version
 from streambench.settings import read_toml
 from streambench.stored_rows import StoredRows, Trouble, read_results, read_summary
+from streambench.thresholds import Threshold
 
 CONFIG = 'config.toml'
 ENVIRONMENT = 'environment.json'
@@ -44,6 +53,8 @@ class RunDirectory:
         environment: Content of environment.json; empty if it can't be read.
         items: Parts of items that can be read, with the runs in each.
         series: Parts of the series that can be read, with the runs in each.
+        loop: Parts of the loop's seconds that can be read, with the runs in each.
+        stalls: Parts of its stalls that can be read, with the runs in each.
         troubles: What can't be read.
     """
 
@@ -54,6 +65,8 @@ class RunDirectory:
     environment: Mapping[str, Any]
     items: Mapping[Path, frozenset[int]]
     series: Mapping[Path, frozenset[int]]
+    loop: Mapping[Path, frozenset[int]]
+    stalls: Mapping[Path, frozenset[int]]
     troubles: tuple[Trouble, ...]
 
     @property
@@ -65,10 +78,6 @@ class RunDirectory:
     def items_of(self, run: int) -> list[Path]:
         """Return the parts that hold items of a run."""
         return [part for part, runs in self.items.items() if run in runs]
-
-    def series_of(self, run: int) -> list[Path]:
-        """Return the parts that hold the series of a run."""
-        return [part for part, runs in self.series.items() if run in runs]
 
     @property
     def kept(self) -> set[int]:
@@ -84,6 +93,11 @@ class RunDirectory:
         """Return where the verdict of a run changes."""
         spec = self.spec(run)
         return spec.config.bounds if spec else BOUNDS
+
+    def thresholds(self, run: int) -> Sequence[Threshold] | None:
+        """Return what the figures of a run had to meet; None if that isn't known."""
+        spec = self.spec(run)
+        return spec.config.thresholds if spec else None
 
     def recorded(self, run: int) -> bool:
         """Whether the items of a run were to be kept."""
@@ -129,6 +143,8 @@ def open_run_directory(
             troubles.append(Trouble(entry, 'was not finished'))
     items, item_versions = _parts(directory, ITEMS, ItemRow, troubles)
     series, series_versions = _parts(directory, SERIES, SeriesRow, troubles)
+    loop, _ = _parts(directory, LOOP, LoopSecondRow, troubles)
+    stalls, _ = _parts(directory, STALLS, StallRow, troubles)
     if not (items or series or results.rows or summary.rows):
         _refuse_empty(name, there, [entry for entry in troubles if entry.file != CONFIG])
     versions: set[Any] = item_versions | series_versions
@@ -156,6 +172,8 @@ def open_run_directory(
             environment=environment,
             items=items,
             series=series,
+            loop=loop,
+            stalls=stalls,
             troubles=tuple(troubles),
         )
 
@@ -210,7 +228,7 @@ def _plan(directory: Path, troubles: list[Trouble]) -> tuple[Mapping[str, Any], 
 
 
 def _parts(
-    directory: Path, kind: str, record: type[ItemRow | SeriesRow], troubles: list[Trouble]
+    directory: Path, kind: str, record: type[Row], troubles: list[Trouble]
 ) -> tuple[Parts, set[int]]:
     """Return the parts that are whole, and the schema versions that they state."""
     found: Parts = {}
@@ -230,7 +248,7 @@ def _parts(
     return found, versions
 
 
-def _read(path: Path, record: type[ItemRow | SeriesRow]) -> tuple[frozenset[int], int] | None:
+def _read(path: Path, record: type[Row]) -> tuple[frozenset[int], int] | None:
     """Return the runs in a part and its schema version; None if not all of it can be read."""
     import pyarrow
     import pyarrow.compute as compute
@@ -247,7 +265,7 @@ def _read(path: Path, record: type[ItemRow | SeriesRow]) -> tuple[frozenset[int]
     return (runs, version) if whole else None
 
 
-def _renewed(parts: Parts, record: type[ItemRow | SeriesRow], directory: Path) -> Parts:
+def _renewed(parts: Parts, record: type[Row], directory: Path) -> Parts:
     """Return copies of parts of an earlier version, with the columns that it did not have."""
     import pyarrow
     import pyarrow.parquet

@@ -40,19 +40,27 @@ def determined(
     found = tally(parts, run=asked['run'], warmup_s=asked['warmup_s'])
     row = found.counts | figures(parts, asked, found, own_clock=own_clock)
     row |= demands(BLANK | dict(asked) | row)
-    row['workers_proven'] = found.workers_proven or None
+    row |= {'workers_proven': found.workers_proven or None, 'worker_hosts': found.worker_hosts}
     return row, found
 
 
-def judged(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> dict[str, Any]:
-    """Return a row with what follows from its other columns: bottleneck, verdict and reasons.
+def judged(
+    row: Mapping[str, Any],
+    *,
+    bounds: Bounds = BOUNDS,
+    thresholds: Sequence[Threshold] | None = None,
+) -> dict[str, Any]:
+    """Return a row with what follows from its other columns: bottleneck, thresholds and verdict.
 
     Args:
         row: All other columns; absent ones have their default.
         bounds: Where a caution or an invalid verdict begins.
+        thresholds: What the figures must meet; what the row says of them stays if that isn't known.
     """
     known = BLANK | dict(row)
     known['bottleneck'] = limiting(known)
+    if thresholds is not None:
+        known['thresholds'] = outcomes_text(outcomes(thresholds, known))
     grade, reasons = judge(known, bounds=bounds)
     return known | {'verdict': grade, 'reasons': '; '.join(reasons)}
 
@@ -92,7 +100,8 @@ def run_row(
         row, found = determined(parts, asked)
         row['bookkeeping_difference'] = bookkeeping(books, found)
         if report is not None and report.level != 'off':
-            joined = join(parts, asked['run'], report, p99_s=row.get('sojourn_p99_s'))
+            spans = [(stall.start_ns, stall.end_ns) for stall in report.stalls]
+            joined = join(parts, asked['run'], spans, p99_s=row.get('sojourn_p99_s'))
             row['loop_answer'] = answer(row, joined)
             if joined is not None and joined.slow:
                 row['slow_in_stalls'] = joined.slow_in_stalls / joined.slow
@@ -102,6 +111,5 @@ def run_row(
     known = {name: value for name, value in live.items() if name in BLANK}
     if parts is not None:
         known.pop('makespan_s', None)
-    full = judged(dict(asked) | row | known, bounds=bounds)
-    full['thresholds'] = outcomes_text(outcomes(thresholds, full))
+    full = judged(dict(asked) | row | known, bounds=bounds, thresholds=thresholds)
     return RunRow(**full), joined

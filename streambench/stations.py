@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streambench.bottleneck import BUSY_SHARE, NONE_SCHEDULE, bottleneck
+from streambench.bottleneck import BUSY_SHARE, NONE_SCHEDULE, Bottleneck, bottleneck
 
 PUT = 'put'
 PUBLISH = 'publish'
@@ -39,9 +39,34 @@ def limiting(row: Mapping[str, Any]) -> str:
     Args:
         row: Demands, throughput and growth of the delivery.
     """
+    found = _found(row)
+    if found.name == GENERATOR:
+        put, publish = row['demand_put_s'] or 0.0, row['demand_publish_s'] or 0.0
+        return f'{GENERATOR}: {PUT if put > publish else PUBLISH}'
+    if found.name == NONE_SCHEDULE and row['delivery_growth_s'] is not None:
+        return BROKER
+    return found.name
+
+
+def headroom(row: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return the busiest station, and by which share the throughput can grow until it is full.
+
+    A station that is busy for the share U of the time allows no more than 1 / U of the throughput
+    (utilization law), however many items are let in. None where no demand is known.
+
+    Args:
+        row: Demands and throughput.
+    """
+    found = _found(row)
+    if found.largest is None or not found.utilizations:
+        return None
+    return found.largest, 1 / found.utilizations[found.largest] - 1
+
+
+def _found(row: Mapping[str, Any]) -> Bottleneck:
     put, publish = row['demand_put_s'] or 0.0, row['demand_publish_s']
     generating = None if publish is None else put + publish
-    found = bottleneck(
+    return bottleneck(
         {
             GENERATOR: (generating, 1),
             'loop': (row['demand_loop_s'], 1),
@@ -52,8 +77,3 @@ def limiting(row: Mapping[str, Any]) -> str:
         closed_loop=row['closed_loop'],
         busy_share=BUSY_SHARE,
     )
-    if found.name == GENERATOR:
-        return f'{GENERATOR}: {PUT if put > (publish or 0.0) else PUBLISH}'
-    if found.name == NONE_SCHEDULE and row['delivery_growth_s'] is not None:
-        return BROKER
-    return found.name

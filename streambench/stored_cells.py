@@ -16,7 +16,7 @@ from streambench.stored_rows import Unreadable
 # The same code computed both, so they differ by the order of additions at most.
 RELATIVE = 1e-9
 ABSOLUTE = 1e-12
-JUDGED = ('bottleneck', 'verdict', 'reasons')
+JUDGED = ('bottleneck', 'verdict', 'reasons', 'thresholds')
 
 Row = Mapping[str, Any]
 
@@ -57,6 +57,7 @@ class Cells:
             self._shifted = self.rows.pop(directory.results.file)
         self._results = directory.results.file
         self._bounds = directory.bounds(run)
+        self._thresholds = directory.thresholds(run)
         # Without a plan nobody knows the bounds of the verdict.
         self.judged = JUDGED if directory.plan else JUDGED[:1]
 
@@ -80,7 +81,7 @@ class Cells:
         free = {name: entry.value for name, entry in expected.items()}
         verdicts: dict[str, Row] = {}
         for file, values in zip(self.rows, self.candidates(), strict=True):
-            verdicts[file] = judged(values | free, bounds=self._bounds)
+            verdicts[file] = judged(values | free, bounds=self._bounds, thresholds=self._thresholds)
         for name in self.judged:
             stored = {file: row.get(name) for file, row in self.rows.items()}
             # Where another figure was touched, a verdict may follow from the other file's.

@@ -14,7 +14,6 @@ from streambench.loop_findings import columns
 from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.machine import look, read_cores, stolen_share
-from streambench.records import ItemRow
 
 
 class Strain:
@@ -25,13 +24,12 @@ class Strain:
         exact: Whether an asyncio loop's selector may be replaced for it.
 
     Attributes:
-        loop_time: Where the loop's time goes, or None where the loop doesn't say.
+        loop_time: Where the loop's time goes.
         report: What the loop monitor found; None before the end, and if the loop has one already.
     """
 
     def __init__(self, *, level: str, exact: bool) -> None:
-        clock = idle_clock()
-        self.loop_time = None if clock is None else LoopTime(clock)
+        self.loop_time = LoopTime(idle_clock())
         self.report: LoopReport | None = None
         self._level = level
         self._exact = exact
@@ -43,16 +41,6 @@ class Strain:
     async def look(self) -> None:
         """See how busy the machine is before the run begins."""
         self._machine_busy = await look()
-
-    def sample(self, at_ns: int) -> None:
-        """Take a reading of the loop's time at the present instant."""
-        if self.loop_time is not None:
-            self.loop_time.sample(at_ns)
-
-    def charge(self, item: ItemRow) -> None:
-        """Set an item's loop wait, where it is known; in whatever thread."""
-        if self.loop_time is not None:
-            self.loop_time.charge(item)
 
     @asynccontextmanager
     async def watching(self, bridge: Bridge) -> AsyncIterator[None]:
@@ -66,8 +54,8 @@ class Strain:
                 # A program that embeds us may watch its loop itself.
                 monitor = None
                 logger().info('loop.not_watched', reason=str(refusal))
-            if monitor is not None and self.loop_time is None and monitor.idle_ns() is not None:
-                self.loop_time = LoopTime(monitor)
+            if monitor is not None and not self.loop_time.known and monitor.idle_ns() is not None:
+                self.loop_time.read(monitor)
             async with self._counting(bridge):
                 yield
             if monitor is not None:
@@ -77,14 +65,14 @@ class Strain:
     @asynccontextmanager
     async def _counting(self, bridge: Bridge) -> AsyncIterator[None]:
         loop_time = self.loop_time
-        busy_ns = loop_time.busy_total_ns() if loop_time else 0
+        busy_ns = loop_time.busy_total_ns()
         submitting_ns = bridge.submitting_ns
         cores = await asyncio.to_thread(read_cores)
         try:
             yield
         finally:
             self._submitting_ns = bridge.submitting_ns - submitting_ns
-            if loop_time is not None:
+            if loop_time.known:
                 self._loop_busy_ns = loop_time.busy_total_ns() - busy_ns
         self._machine_stolen = stolen_share(cores, await asyncio.to_thread(read_cores))
 

@@ -6,6 +6,7 @@ so each can be held against the other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Tally:
     Attributes:
         counts: Counts under their names in results.csv.
         workers_proven: Different workers that ran a warm-up item.
+        worker_hosts: Those workers by host, as `HOST:NUMBER`.
         first_intended_ns: First intended send; None without items.
         last_complete_ns: Last completion; None without one.
         window_from_ns: Items due from this instant on count.
@@ -44,6 +46,7 @@ class Tally:
 
     counts: dict[str, int]
     workers_proven: int
+    worker_hosts: str
     first_intended_ns: int | None
     last_complete_ns: int | None
     window_from_ns: int | None
@@ -99,7 +102,8 @@ def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
     warm = table.filter(
         compute.and_(compute.equal(table['phase'], WARMUP), compute.is_valid(table['worker_pid']))
     )
-    proven = warm.group_by(['worker_host', 'worker_pid', 'worker_thread']).aggregate([]).num_rows
+    proven = warm.group_by(['worker_host', 'worker_pid', 'worker_thread']).aggregate([])
+    hosts = Counter(proven['worker_host'].to_pylist())
     measured = table.filter(compute.equal(table['phase'], MEASURE))
     first = compute.min(measured['intended_ns']).as_py()
     since = None if first is None else first + round(warmup_s * NS_PER_S)
@@ -121,7 +125,8 @@ def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
             'reordered': compute.sum(measured['reordered']).as_py() or 0,
             'corrupt': compute.sum(compute.not_equal(measured['fault'], '')).as_py() or 0,
         },
-        workers_proven=proven,
+        workers_proven=proven.num_rows,
+        worker_hosts=' '.join(f'{host}:{number}' for host, number in sorted(hosts.items())),
         first_intended_ns=first,
         last_complete_ns=compute.max(finished['complete_ns']).as_py(),
         window_from_ns=since,
@@ -145,6 +150,7 @@ def _nothing() -> Tally:
     return Tally(
         counts=dict.fromkeys((*names, 'unfinished', 'reordered', 'corrupt'), 0),
         workers_proven=0,
+        worker_hosts='',
         first_intended_ns=None,
         last_complete_ns=None,
         window_from_ns=None,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streambench.bottleneck import NONE_WINDOW
 from streambench.bounds import BOUNDS, Bounds
 from streambench.errors import (
     EXIT_INTEGRITY,
@@ -19,6 +18,7 @@ from streambench.errors import (
     AbortError,
     StallError,
 )
+from streambench.stations import headroom
 
 VALID = 'valid'
 CAUTION = 'caution'
@@ -108,10 +108,12 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
             f'{row["loop_culprit"]}'
         )
-    if row['closed_loop'] and row['bottleneck'] == NONE_WINDOW:
+    room = headroom(row) if row['closed_loop'] else None
+    if room is not None and room[1] > bounds.window:
         caution.append(
-            f'window-limited: no station was busy with {row["max_outstanding"]} credits, so the '
-            'throughput is no capacity: double --max-outstanding until it stays'
+            f'window-limited: with {row["max_outstanding"]} credits no station was busy for more than '
+            f'{1 / (1 + room[1]):.0%} of the time ({room[0]}), so the throughput is no capacity: '
+            'double --max-outstanding until it stays'
         )
     for name, text in (
         ('machine_busy', 'of the cores were busy before the run began: close other programs'),

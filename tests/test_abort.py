@@ -20,9 +20,10 @@ from streambench.brokers.base import Subscriber
 from streambench.brokers.memory import MemoryBroker
 from streambench.cli import main
 from streambench.errors import EXIT_CONFIG, EXIT_OK, EXIT_THRESHOLD, AbortError
+from streambench.outcomes import outcomes
 from streambench.records import RunRow
 from streambench.tally import tally
-from streambench.thresholds import FAIL, INCONCLUSIVE, PASS
+from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, parse
 from streambench.verdict import ABORTED, COMPLETE, exit_codes
 
 ITEM: dict[str, Any] = {
@@ -125,6 +126,19 @@ async def test_sealed_figures_end_the_run(tmp_path: Path) -> None:
         assert exit_codes(asdict(row)) == {EXIT_THRESHOLD}
         # In flight when it ended, neither failed nor lost.
         assert row.lost == row.failed == 0
+
+
+def test_what_ended_a_run_has_failed() -> None:
+    """Also where the last items left the figure open, or met the limit; other thresholds stay open."""
+    limits = [parse('abort: sojourn_p95 < 5ms'), parse('sojourn_p95 < 6ms'), parse('lost == 0')]
+    reason = 'sojourn_p95 < 5ms was missed with 7ms while run 1 was under way'
+    for p95_s, others in ((None, [INCONCLUSIVE, PASS]), (0.004, [PASS, PASS])):
+        row = asdict(RunRow(ended=ABORTED, reason=reason, sojourn_p95_s=p95_s, sojourn_n=50))
+        found = outcomes(limits, row)
+        assert [outcome.grade for outcome in found] == [FAIL, *others]
+        assert found[0].text.endswith('missed while the run was under way')
+    complete = asdict(RunRow(ended=COMPLETE, sojourn_p95_s=0.004))
+    assert [outcome.grade for outcome in outcomes(limits, complete)] == [PASS, PASS, PASS]
 
 
 async def test_what_can_still_be_met_does_not_abort() -> None:

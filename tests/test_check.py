@@ -35,7 +35,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     line = (
         '--executor thread --stream memory --ps-connector local --max-workers 3 --task-count 70 '
         '--task-sleep 0.004 --data-size-bytes 1000 --load 0.8 --warmup 0.02 --seed 11 --repeat 1 '
-        '--bound machine_busy=1'
+        '--bound machine_busy=1 --threshold lost==0'
     )
     main(['run', *line.split(), '--run-dir', str(root)])
     (found,) = root.iterdir()
@@ -352,6 +352,42 @@ def test_an_edited_series_is_found(directory: Path, column: str, by: float, last
     edit_part(directory, 'series', edit)
     found = named(directory)
     assert {('series', 0, column), (RESULTS, 0, column)} & found
+
+
+@pytest.mark.parametrize(
+    ('column', 'value', 'found'),
+    [
+        ('lag_max_s', 9.0, (RESULTS, 0, 'loop_lag_max_s')),
+        ('utilization', lambda share: share * 1.001, (SUMMARY, 0, 'loop_utilization')),
+        ('cpu_utilization', lambda share: share * 1.001, (RESULTS, 0, 'loop_cpu')),
+        ('iterations', lambda number: number + 1, (RESULTS, 0, 'loop_iterations')),
+        ('stalls', lambda number: number + 1, (RESULTS, 0, 'loop_stalls')),
+        ('stall_s', 2.0, ('loop', 0, 'stall_s')),
+        ('duration_s', 1.5, ('loop', 0, 'duration_s')),
+        ('run', 7, ('loop', 0, 'start_ns')),
+    ],
+)
+def test_an_edited_second_of_the_loop_is_found(
+    directory: Path, column: str, value: Any, found: tuple[str, int, str]
+) -> None:
+    """Columns follow from the seconds, and these from each other."""
+
+    def edit(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row['run'] == 0:
+                _set(column, value)(row)
+
+    edit_part(directory, 'loop', edit)
+    assert found in named(directory)
+
+
+def test_thresholds_and_workers_are_told_again(directory: Path) -> None:
+    """What became of a threshold follows from its figure, and the hosts from the warm-up."""
+    for column in ('thresholds', 'worker_hosts'):
+        lines = lines_of(directory)
+        lines[1][COLUMNS.index(column)] += '9'
+        write_lines(directory, lines)
+        assert (RESULTS, 0, column) in named(directory)
 
 
 def test_bounds_of_the_plan_are_those_of_the_verdict(directory: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 import uvloop
 
 from streambench import configure, open_session
 from streambench.loop_wait import LoopTime, idle_clock
+from streambench.packing import schema_of, table_of
 from streambench.records import ItemRow
 
 
@@ -21,26 +24,55 @@ class Recorded:
 
     def __init__(self) -> None:
         self.idle = 0
+        self.asked = 0
 
     def idle_ns(self) -> int:
         """Return what it was told last."""
+        self.asked += 1
         return self.idle
 
 
-def test_busy_time_between_two_instants(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two readings the loop works first and rests then."""
+def read(*readings: tuple[int, int]) -> LoopTime:
+    """Return where the time of a loop went that was read at these instants."""
     clock = Recorded()
     times = LoopTime(clock)
-    for at_ns, idle in ((1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000)):
+    for at_ns, idle in readings:
         clock.idle = idle
-        monkeypatch.setattr('streambench.loop_wait.now_ns', lambda at_ns=at_ns: at_ns)
         times.sample(at_ns)
-    assert times.busy_ns(1_000_000, 2_000_000) == 600_000
-    # It rested from 1.6 to 2.0 ms.
-    assert times.busy_ns(1_500_000, 2_000_000) == 100_000
-    assert times.busy_ns(1_700_000, 2_000_000) == 0
-    assert times.busy_ns(1_700_000, 2_500_000) == 500_000
-    assert times.busy_ns(None, 2_500_000) == 0
+    return times
+
+
+def busy_ns(times: LoopTime, begin: int | None, end: int | None) -> Any:
+    """Return for how long it was busy between two instants."""
+    columns = [pyarrow.array([instant], pyarrow.int64()) for instant in (begin, end)]
+    return times.busy_ns(*columns).to_pylist()[0]
+
+
+def test_busy_time_between_two_instants() -> None:
+    """Between two readings the loop works first and rests then."""
+    times = read((1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000))
+    for begin, end, busy in (
+        (1_000_000, 2_000_000, 600_000),
+        # It rested from 1.6 to 2.0 ms.
+        (1_500_000, 2_000_000, 100_000),
+        (1_700_000, 2_000_000, 0),
+        (1_700_000, 2_500_000, 500_000),
+        (1_200_000, 2_800_000, 1_200_000),
+        (2_500_000, 2_500_000, 0),
+        # Instants of another host's clock.
+        (2_600_000, 2_400_000, 0),
+        # After the last reading nothing says that it rested.
+        (2_900_000, 3_500_000, 600_000),
+        (None, 2_500_000, None),
+        (2_500_000, None, None),
+        (900_000, 1_500_000, None),
+    ):
+        assert busy_ns(times, begin, end) == busy, (begin, end)
+
+
+def test_an_item_waits_at_three_places() -> None:
+    """For the generator, for the dispatcher and for its completion; without one of them, no sum."""
+    times = read((1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000))
     item = ItemRow(
         intended_ns=1_700_000,
         put_start_ns=2_100_000,
@@ -49,7 +81,26 @@ def test_busy_time_between_two_instants(monkeypatch: pytest.MonkeyPatch) -> None
         end_ns=2_900_000,
         complete_ns=3_000_000,
     )
-    assert times.wait_ns(item) == 100_000 + 200_000 + 100_000
+    rows = [item, replace(item, intended_ns=None), replace(item, complete_ns=None), ItemRow()]
+    table = times.charge(table_of(rows, ItemRow))
+    assert table.schema == schema_of(ItemRow)
+    assert table['loop_wait_ns'].to_pylist() == [100_000 + 200_000 + 100_000, None, None, None]
+    unread = read().charge(table_of(rows, ItemRow))
+    assert unread['loop_wait_ns'].null_count == len(rows)
+
+
+def test_readings_are_rarer_where_stamps_are_many() -> None:
+    """At nearly every stamp of a few items, and not more than one per 250 us of very many."""
+    clock = Recorded()
+    times = LoopTime(clock)
+    for item_ns in range(0, 1_000_000_000, 2_000_000):
+        for stamp_ns in (0, 10_000, 80_000, 1_500_000):
+            times.sample(item_ns + stamp_ns)
+    assert clock.asked == 500 * 3
+    before = clock.asked
+    for at_ns in range(1_000_000_000, 2_000_000_000, 20_000):
+        times.sample(at_ns)
+    assert clock.asked - before == pytest.approx(4000 + 20, abs=5)
 
 
 def test_asyncio_has_no_idle_clock() -> None:

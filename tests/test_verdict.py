@@ -30,6 +30,9 @@ def row(**changes: Any) -> dict[str, Any]:
     return {name: getattr(blank, name) for name in column_names(RunRow)} | good | changes
 
 
+WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
+
+
 @pytest.mark.parametrize(
     ('changes', 'grade', 'word', 'code'),
     [
@@ -63,11 +66,16 @@ def row(**changes: Any) -> dict[str, Any]:
         ),
         ({'demand_loop_s': 0.01, 'throughput_per_s': 49.0}, VALID, '', 0),
         (
-            {'closed_loop': True, 'max_outstanding': 8, 'bottleneck': 'none: window-limited'},
+            {'demand_workers_s': 0.01, 'throughput_per_s': 50.0} | WINDOW,
             CAUTION,
-            'window-limited: no station was busy with 8 credits',
+            'with 8 credits no station was busy for more than 50% of the time (workers)',
             0,
         ),
+        # Doubling the credits may still add 3 %, or 1 %; a schedule has none.
+        ({'demand_workers_s': 0.01, 'throughput_per_s': 97.0} | WINDOW, CAUTION, 'than 97%', 0),
+        ({'demand_workers_s': 0.01, 'throughput_per_s': 99.0} | WINDOW, VALID, '', 0),
+        ({'demand_workers_s': 0.01, 'throughput_per_s': 50.0}, VALID, '', 0),
+        (WINDOW, VALID, '', 0),
         ({'generator': 'worker'}, INVALID, '3 of 4 workers', 5),
     ],
 )
