@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from streambench.clock import now_ns
 from streambench.executors.base import OpenExecutor
 from streambench.reach import Place, Reached, reach
+from streambench.threads import outcome_of
 
 
 class Probes:
@@ -27,9 +28,7 @@ class Probes:
     async def ask(self, task: tuple[float, tuple[Place, ...]], number: int) -> list[Reached]:
         """Let so many tasks run at once, and return what they say."""
         sent = [await asyncio.to_thread(self._send, task) for _ in range(number)]
-        found: list[Reached] = await asyncio.gather(
-            *(asyncio.wrap_future(future) for future, _ in sent)
-        )
+        found = await asyncio.gather(*(outcome_of(future) for future, _ in sent))
         for (_, instants), (_, _, domain, start_ns, end_ns) in zip(sent, found, strict=True):
             submit_ns, complete_ns = instants
             self.readings.append((domain, submit_ns, start_ns, end_ns, complete_ns))

@@ -26,11 +26,13 @@ from streambench.probes import Probes
 from streambench.recorder import Recorder
 from streambench.records import MEASURE, WARMUP
 from streambench.run_spec import RunSpec
+from streambench.threads import outcome_of
 
 WARMUP_ROUNDS = 6
 WARMUP_HOLD_S = 0.1
 WARMUP_HOLD_PER_WORKER_S = 0.002
 WARMUP_DEADLINE_S = 180.0
+CHECK_S = 0.25
 REMOTE_LEAD_S = 1.0
 REACH_HOLD_S = 0.2
 # A host's clock is bounded by its quickest tasks, which the first ones, with their imports, are not.
@@ -137,9 +139,22 @@ class Production:
             How many different workers ran one.
 
         Raises:
-            ExecutorError: If no worker answers, or all their tasks fail.
+            ExecutorError: If no worker answers, all their tasks fail, or the executor gives up.
             BrokerError: If the broker refuses all items.
         """
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch_executor())
+            proven = await self._prove_workers(dispatcher)
+            watch.cancel()
+        return proven
+
+    async def _watch_executor(self) -> None:
+        """Raise as soon as the executor can't go on, a job of it lost or its scheduler gone."""
+        while True:
+            self._session.executor.check()
+            await asyncio.sleep(CHECK_S)
+
+    async def _prove_workers(self, dispatcher: Dispatcher) -> int:
         ledger = self._ledgers[WARMUP]
         asked = self._config.slots
         if self._config.executor_plugin.elsewhere:
@@ -287,7 +302,7 @@ class Production:
             for own in range(of)
         ]
         try:
-            results = await asyncio.gather(*map(asyncio.wrap_future, futures))
+            results = await asyncio.gather(*map(outcome_of, futures))
         except Exception as error:
             raise ExecutorError(f'the generator on a worker failed: {error}') from error
         self._remote_reconnects = sum(result['reconnects'] for result in results)
