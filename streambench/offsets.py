@@ -1,7 +1,7 @@
 """By how much the clocks of other hosts are ahead of the dispatcher's, on which all instants are given.
 
-An offset is the middle of what tasks allow of it (`clocks`): short ones before a run, else the first
-task of that host. It stays for the run, so that intervals on one host are what they were there.
+An offset is the middle of what the tasks before a run allow of it (`clocks`), or the first of that host
+in it. It stays for the run, so that intervals on one host are what they were there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from streambench.clocks import fit_hosts
 if TYPE_CHECKING:
     from streambench.worker import Outcome
 
+# Clock domain, submit, start, end and complete of a task.
+Reading = tuple[str, int | None, int | None, int | None, int | None]
+
 
 class Offsets:
     """Offsets of the clocks that are known.
@@ -25,21 +28,27 @@ class Offsets:
 
     def __init__(self) -> None:
         self.own = ''
+        self._settled = False
+        self._readings: list[Reading] = []
         self._ahead_ns: dict[str, int] = {}
         self._widths_ns: dict[str, int | None] = {}
 
-    def learn(
-        self, readings: Iterable[tuple[str, int | None, int | None, int | None, int | None]]
-    ) -> None:
-        """Take what tasks say of the clocks of their hosts.
+    def learn(self, readings: Iterable[Reading]) -> None:
+        """Take what tasks say of the clocks of their hosts, beside those that said something before.
 
         Args:
             readings: Clock domain, submit, start, end and complete of each.
         """
-        for domain, clock in fit_hosts(readings, self.own).items():
-            if domain != self.own:
-                self._ahead_ns[domain] = clock.offset_ns(clock.span_ns[1])
-                self._widths_ns[domain] = clock.widest_ns
+        self._readings += (reading for reading in readings if reading[0] != self.own)
+        for domain, clock in fit_hosts(self._readings, self.own).items():
+            self._ahead_ns[domain] = clock.offset_ns(clock.span_ns[1])
+            self._widths_ns[domain] = clock.widest_ns
+
+    def settle(self) -> None:
+        """Take what the tasks so far say; what is known then stays, since the run begins."""
+        self.learn(())
+        self._readings.clear()
+        self._settled = True
 
     @property
     def ahead_ns(self) -> Mapping[str, int]:
@@ -63,8 +72,11 @@ class Offsets:
         start_ns, resolved_ns, verified_ns, end_ns, _, domain, *_ = outcome
         if domain == self.own:
             return outcome
+        reading = (domain, submit_ns, start_ns, end_ns, complete_ns)
         if domain not in self._ahead_ns:
-            self.learn([(domain, submit_ns, start_ns, end_ns, complete_ns)])
+            self.learn([reading])
+        elif not self._settled:
+            self._readings.append(reading)
         ahead = self._ahead_ns.get(domain, 0)
         return (
             start_ns - ahead,

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from streambench.clock import now_ns
 from streambench.executors.base import OpenExecutor
+from streambench.offsets import Reading
 from streambench.reach import Place, Reached, reach
 from streambench.threads import outcome_of
 
@@ -22,7 +23,7 @@ class Probes:
     """
 
     def __init__(self, executor: OpenExecutor) -> None:
-        self.readings: list[tuple[str, int | None, int | None, int | None, int | None]] = []
+        self.readings: list[Reading] = []
         self._submit = executor.executor.submit
 
     async def ask(self, task: tuple[float, tuple[Place, ...]], number: int) -> list[Reached]:

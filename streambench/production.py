@@ -36,7 +36,6 @@ CHECK_S = 0.25
 REMOTE_LEAD_S = 1.0
 REACH_HOLD_S = 0.2
 # A host's clock is bounded by its quickest tasks, which the first ones, with their imports, are not.
-# They go out together, since a service may count requests.
 CLOCK_TASKS = 4
 
 Keys = dict[tuple[str, int], tuple[Any, ...]]
@@ -205,11 +204,14 @@ class Production:
         if self._config.generator == WORKER:
             needed['broker'] = session.broker.address()
         places = tuple((name, *found) for name, found in needed.items() if found is not None)
+        freely = self._config.executor_plugin.asks_freely
+        if not places and not freely:
+            return
         probes = Probes(session.executor)
         try:
             async with asyncio.timeout(WARMUP_DEADLINE_S):
                 found = await probes.ask((REACH_HOLD_S, places), workers)
-                if any(domain != self._offsets.own for _, _, domain, _, _ in found):
+                if freely and any(domain != self._offsets.own for _, _, domain, _, _ in found):
                     await probes.ask((0.0, ()), CLOCK_TASKS * workers)
         except TimeoutError:
             raise ExecutorError(
@@ -236,6 +238,7 @@ class Production:
             ConnectorError: If the store is gone.
             ExecutorError: If the generator on a worker fails.
         """
+        await asyncio.to_thread(self._offsets.settle)
         if self._config.generator == WORKER:
             await self._generate_elsewhere()
         else:

@@ -293,7 +293,7 @@ class _RunColumns:
         "Widest bound of another host's clock offset; absent on one clock.", unit='s'
     )
     clock_shift_bound_s: float | None = column(
-        'The same by short tasks before the run; instants of that host were shifted by its middle.',
+        'The same by the tasks before the run; instants of that host were shifted by its middle.',
         unit='s',
     )
     waiting_explained_percent: float | None = column(

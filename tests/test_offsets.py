@@ -61,9 +61,21 @@ def test_the_quickest_tasks_say_by_how_much() -> None:
 def test_a_host_that_nobody_asked_is_known_by_its_first_task() -> None:
     """It began and ended in the middle of its way, and the next ones are shifted by as much."""
     found = offsets()
+    found.settle()
     first = found.shifted(outcome(AHEAD + 20 * MS, clock='there'), 10 * MS, 80 * MS)
     assert abs(first[0] - 20 * MS) <= 0.1 * MS
     assert found.bound_s is not None
     assert abs(found.bound_s - 0.02) < 0.001
     second = found.shifted(outcome(AHEAD + 120 * MS, clock='there'), 110 * MS, 180 * MS)
     assert second[0] - first[0] == 100 * MS
+
+
+def test_before_the_run_every_task_tells_more() -> None:
+    """A slow first task, and a quick one after it: the quick one decides when the run begins."""
+    found = offsets()
+    found.shifted(outcome(AHEAD + 500 * MS, clock='there'), 10 * MS, 580 * MS)
+    found.shifted(outcome(AHEAD + 602 * MS, clock='there'), 600 * MS, 656 * MS)
+    found.settle()
+    assert found.bound_s is not None
+    assert abs(found.bound_s - 0.006) < 0.0003
+    assert abs(found.ahead_ns['there'] - (AHEAD - MS)) < 0.2 * MS
