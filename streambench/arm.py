@@ -64,6 +64,7 @@ NO_METRICS = (
     'duration_s',
     'warmup_s',
     'clock_bound_s',
+    'clock_shift_bound_s',
 )
 SHARES = ('efficiency', 'utilization')
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,9 @@ class Schedule:
         duration_ns: Time after which a closed loop ends, whatever the count.
         share: Which of the items this generator publishes, and of how many generators it is one: item
             n is the business of generator n mod their number.
-        start_ns: Instant from which arrivals count; soon, if absent.
+        start_ns: Instant of this host's clock from which arrivals count; soon, if absent.
+        ahead_ns: By how much this host's clock is ahead of the dispatcher's, on which messages are
+            stamped.
     """
 
     count: int
@@ -78,6 +80,7 @@ class Schedule:
     duration_ns: int | None = None
     share: tuple[int, int] = (0, 1)
     start_ns: int | None = None
+    ahead_ns: int = 0
 
 
 def payload_pool(sizes: Sizes) -> PayloadPool:
@@ -118,6 +121,7 @@ async def generate(
         ConnectorError: If the store is gone.
     """
     start_ns = schedule.start_ns or now_ns() + LEAD_NS
+    ahead_ns = schedule.ahead_ns
     own, of = schedule.share
     arrivals, sizes = schedule.traffic.arrivals, schedule.traffic.sizes
     offsets_ns = None if arrivals is None else arrivals.offsets_ns
@@ -153,10 +157,10 @@ async def generate(
             kind=KIND_PAYLOAD if put is None else KIND_KEY,
             size_bytes=size_bytes,
             checksum=payloads.checksum(sequence, size_bytes),
-            intended_ns=intended_ns,
-            put_start_ns=put_start_ns,
-            put_done_ns=send_ns,
-            send_ns=send_ns,
+            intended_ns=intended_ns - ahead_ns,
+            put_start_ns=put_start_ns - ahead_ns,
+            put_done_ns=send_ns - ahead_ns,
+            send_ns=send_ns - ahead_ns,
         )
         if keyed is not None and key is not None:
             keyed(message, key)
@@ -182,7 +186,7 @@ def generate_on_worker(plain: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         plain: Names and settings of broker and connector, topic, run, count and traffic, its share of
-            the items, and when the first is due.
+            the items, when the first is due, and how far known clocks are ahead of the dispatcher's.
 
     Returns:
         Counts, the keys that were put, the pacing floor, and the error, if any.
@@ -194,12 +198,6 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
     broker = registry.load('broker', plain['broker'])(**plain['broker_settings'])
     traffic = traffic_of(plain['traffic'])
     payloads = await asyncio.to_thread(payload_pool, traffic.sizes)
-    schedule = Schedule(
-        count=plain['count'],
-        traffic=traffic,
-        share=tuple(plain['share']),
-        start_ns=await asyncio.to_thread(_start_here_ns, plain),
-    )
     result: dict[str, Any] = {
         'sent': 0,
         'publish_failed': 0,
@@ -209,6 +207,20 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
         'error': '',
         'reconnects': 0,
     }
+    ahead_ns: int | None = plain['ahead_ns'].get(await asyncio.to_thread(clock_domain))
+    if ahead_ns is None:
+        # Its instants would mean nothing to the dispatcher.
+        host = os.uname().nodename
+        result['error'] = f'no task ran on its host {host} before, so that its clock is unknown'
+        return result
+    schedule = Schedule(
+        count=plain['count'],
+        traffic=traffic,
+        share=tuple(plain['share']),
+        # Several have to begin at one instant.
+        start_ns=plain['start_ns'] + ahead_ns if plain['share'][1] > 1 else None,
+        ahead_ns=ahead_ns,
+    )
 
     def published(message: Message) -> Acked:
         result['sent'] += 1
@@ -251,19 +263,6 @@ async def _generate_remotely(plain: dict[str, Any]) -> dict[str, Any]:
     except* worker.InterruptedTaskError:
         result['error'] = 'the session ended while the generator ran'
     return result
-
-
-def _start_here_ns(plain: dict[str, Any]) -> int | None:
-    """Return the common start of several generators on the clock of this host, or None for one.
-
-    Another host's monotonic clock has another origin; there the wall clocks have to agree, as well as
-    they were set.
-    """
-    if plain['share'][1] == 1:
-        return None
-    if clock_domain() == plain['clock']:
-        return int(plain['start_ns'])
-    return int(now_ns() + plain['start_wall_ns'] - time.time_ns())
 
 
 async def _watch_interrupt(session: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from streambench.arrivals import Sizes, Traffic
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher
-from streambench.clock import NS_PER_S, clock_domain, now_ns
+from streambench.clock import NS_PER_S, now_ns
 from streambench.config import WORKER
 from streambench.connectors.base import ConnectorPlugin
 from streambench.connectors.store import OpenStore
@@ -19,20 +18,25 @@ from streambench.executors.base import OpenExecutor
 from streambench.generator import Credits, Schedule, generate, generate_on_worker
 from streambench.ledger import Ledger
 from streambench.message import Message
+from streambench.offsets import Offsets
 from streambench.options import options_of
 from streambench.pacer import Pacer
 from streambench.payload import PayloadPool
-from streambench.reach import reach
+from streambench.probes import Probes
 from streambench.recorder import Recorder
 from streambench.records import MEASURE, WARMUP
 from streambench.run_spec import RunSpec
+from streambench.threads import outcome_of
 
 WARMUP_ROUNDS = 6
 WARMUP_HOLD_S = 0.1
 WARMUP_HOLD_PER_WORKER_S = 0.002
 WARMUP_DEADLINE_S = 180.0
+CHECK_S = 0.25
 REMOTE_LEAD_S = 1.0
 REACH_HOLD_S = 0.2
+# A host's clock is bounded by its quickest tasks, which the first ones, with their imports, are not.
+CLOCK_TASKS = 4
 
 Keys = dict[tuple[str, int], tuple[Any, ...]]
 
@@ -59,6 +63,7 @@ class Production:
         topic: The run's fresh topic.
         run: Number drawn for the run.
         ledgers: The account of each phase.
+        offsets: Takes what is learnt of the clocks of other hosts.
         keys: Keys of payloads in the store, by phase and sequence.
         store: The store of method `proxy`, or None.
         publisher: The sending end of the topic.
@@ -75,6 +80,7 @@ class Production:
         topic: str,
         run: int,
         ledgers: dict[str, Ledger],
+        offsets: Offsets,
         keys: Keys,
         store: OpenStore | None,
         publisher: Publisher,
@@ -99,6 +105,7 @@ class Production:
         duration = spec.config.duration if spec.endless else None
         self._duration_ns = None if duration is None else round(duration * NS_PER_S)
         self._keys = keys
+        self._offsets = offsets
         self._store = store
         self._publisher = publisher
         self._pacer = pacer
@@ -131,9 +138,22 @@ class Production:
             How many different workers ran one.
 
         Raises:
-            ExecutorError: If no worker answers, or all their tasks fail.
+            ExecutorError: If no worker answers, all their tasks fail, or the executor gives up.
             BrokerError: If the broker refuses all items.
         """
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch_executor())
+            proven = await self._prove_workers(dispatcher)
+            watch.cancel()
+        return proven
+
+    async def _watch_executor(self) -> None:
+        """Raise as soon as the executor can't go on, a job of it lost or its scheduler gone."""
+        while True:
+            self._session.executor.check()
+            await asyncio.sleep(CHECK_S)
+
+    async def _prove_workers(self, dispatcher: Dispatcher) -> int:
         ledger = self._ledgers[WARMUP]
         asked = self._config.slots
         if self._config.executor_plugin.elsewhere:
@@ -184,14 +204,15 @@ class Production:
         if self._config.generator == WORKER:
             needed['broker'] = session.broker.address()
         places = tuple((name, *found) for name, found in needed.items() if found is not None)
-        if not places:
+        freely = self._config.executor_plugin.asks_freely
+        if not places and not freely:
             return
-        task = (REACH_HOLD_S, places)
-        submit = session.executor.executor.submit
-        futures = [await asyncio.to_thread(submit, reach, task) for _ in range(workers)]
+        probes = Probes(session.executor)
         try:
             async with asyncio.timeout(WARMUP_DEADLINE_S):
-                found = await asyncio.gather(*map(asyncio.wrap_future, futures))
+                found = await probes.ask((REACH_HOLD_S, places), workers)
+                if freely and any(domain != self._offsets.own for _, _, domain, _, _ in found):
+                    await probes.ask((0.0, ()), CLOCK_TASKS * workers)
         except TimeoutError:
             raise ExecutorError(
                 f'no worker of {self._config.executor} answered within {WARMUP_DEADLINE_S:g} s: look '
@@ -199,8 +220,9 @@ class Production:
             ) from None
         except Exception as error:
             raise ExecutorError(f'the first tasks failed: {error}') from error
+        self._offsets.learn(probes.readings)
         failures = sorted(
-            {f'{node} can not reach the {lost}' for node, _, gone in found for lost in gone}
+            {f'{node} can not reach the {lost}' for node, gone, *_ in found for lost in gone}
         )
         if failures:
             raise ExecutorError(
@@ -216,6 +238,7 @@ class Production:
             ConnectorError: If the store is gone.
             ExecutorError: If the generator on a worker fails.
         """
+        await asyncio.to_thread(self._offsets.settle)
         if self._config.generator == WORKER:
             await self._generate_elsewhere()
         else:
@@ -261,8 +284,6 @@ class Production:
         """Run the generators as long tasks on some of the executor's workers."""
         session, measured, of = self._session, self._measured, self._config.generators
         asked = measured.expected
-        # Each has to be taken by a worker and to connect before the first item is due.
-        lead_ns = round(REMOTE_LEAD_S * NS_PER_S)
         plain: dict[str, Any] = {
             'session': session.name,
             'broker': session.broker.name,
@@ -274,9 +295,9 @@ class Production:
             'count': asked,
             'traffic': self._traffic.plain(),
             'store': self._store.description if self._store else '',
-            'clock': await asyncio.to_thread(clock_domain),
-            'start_ns': now_ns() + lead_ns,
-            'start_wall_ns': time.time_ns() + lead_ns,
+            # Each has to be taken by a worker and to connect before the first item is due.
+            'start_ns': now_ns() + round(REMOTE_LEAD_S * NS_PER_S),
+            'ahead_ns': dict(self._offsets.ahead_ns),
         }
         submit = session.executor.executor.submit
         futures = [
@@ -284,7 +305,7 @@ class Production:
             for own in range(of)
         ]
         try:
-            results = await asyncio.gather(*map(asyncio.wrap_future, futures))
+            results = await asyncio.gather(*map(outcome_of, futures))
         except Exception as error:
             raise ExecutorError(f'the generator on a worker failed: {error}') from error
         self._remote_reconnects = sum(result['reconnects'] for result in results)

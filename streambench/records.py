@@ -6,7 +6,8 @@ from here. Instants are nanoseconds of `clock.now_ns`, durations seconds, sizes 
 Schema history:
     1: items, series and results.
     2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles;
-        what was recorded, fresh executors, thresholds, unfinished items of aborted runs.
+        what was recorded, fresh executors, thresholds, unfinished items of aborted runs; how well
+        clocks of other hosts are known.
 """
 
 from __future__ import annotations
@@ -298,6 +299,10 @@ class _RunColumns:
     )
     clock_bound_s: float | None = column(
         "Widest bound of another host's clock offset; absent on one clock.", unit='s'
+    )
+    clock_shift_bound_s: float | None = column(
+        'The same by the tasks before the run; instants of that host were shifted by its middle.',
+        unit='s',
     )
     waiting_explained_percent: float | None = column(
         'Share of the waiting for a worker that queueing theory explains; absent without waiting.'

@@ -12,13 +12,13 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streambench.abort import AbortWatch
 from streambench.arrivals import Traffic
 from streambench.bridge import Bridge
 from streambench.brokers.base import Subscriber
-from streambench.clock import NS_PER_S
+from streambench.clock import NS_PER_S, clock_domain
 from streambench.config import MOST_ITEMS, PROXY, RECORD_ALL, WORKER
 from streambench.dispatcher import Dispatcher
 from streambench.errors import ExecutorError, StreamBenchError, first_error
@@ -26,6 +26,7 @@ from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.log import logger
 from streambench.loop_findings import seconds, stall_rows
+from streambench.offsets import Offsets
 from streambench.pacer import Pacer
 from streambench.patience import until_ended
 from streambench.production import Keys, Production, Surroundings
@@ -35,6 +36,9 @@ from streambench.run_spec import RunSpec
 from streambench.series import state
 from streambench.strain import Strain, loop_name
 from streambench.verdict import ABORTED, COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, ended_by
+
+if TYPE_CHECKING:
+    from streambench.worker import Outcome
 
 SERIES_S = 1.0
 
@@ -67,6 +71,7 @@ class Run:
         remote = config.generator == WORKER
         self._store = session.store if config.stream_method == PROXY else None
         self._keys: Keys = {}
+        self._offsets = Offsets()
         guarded = self._store is not None and not config.executor_plugin.in_process
         self._ledgers = {
             phase: Ledger(
@@ -124,6 +129,7 @@ class Run:
         config, session = self._config, self._session
         async with AsyncExitStack() as stack:
             await self._strain.look()
+            self._offsets.own = await asyncio.to_thread(clock_domain)
             traffic = self._traffic = await asyncio.to_thread(self._spec.traffic)
             self._measured.expected = MOST_ITEMS
             if not self._spec.endless:
@@ -159,6 +165,7 @@ class Run:
                 topic=self._topic,
                 run=self._number,
                 ledgers=self._ledgers,
+                offsets=self._offsets,
                 keys=self._keys,
                 store=self._store,
                 publisher=publisher,
@@ -209,9 +216,11 @@ class Run:
         if self._production is not None:
             self._production.item_ended()
 
-    def _completed(self, *ended: Any) -> None:
+    def _completed(self, item: ItemRow, outcome: Outcome | None, *ended: Any) -> None:
         assert self._dispatcher is not None
-        self._dispatcher.completed(*ended)
+        if outcome is not None:
+            outcome = self._offsets.shifted(outcome, item.submit_ns, ended[-1])
+        self._dispatcher.completed(item, outcome, *ended)
 
     async def _until_ended(self) -> None:
         """Return when the run is over.
@@ -327,6 +336,7 @@ class Run:
                 'ended': self._ended or INTERRUPTED,
                 'reason': reason,
                 'foreign': dispatcher.foreign if dispatcher else 0,
+                'clock_shift_bound_s': self._offsets.bound_s,
                 'reconnects': (self._subscriber.reconnects if self._subscriber else 0)
                 + (production.reconnects if production else 0),
                 'backpressure_s': dispatcher.backpressure_s if dispatcher else 0.0,

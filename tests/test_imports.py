@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
         'loop_wait',
         'packing',
     },
-    {'stations', 'waiting', 'loop_findings', 'parts'},
+    {'offsets', 'stations', 'waiting', 'loop_findings', 'parts'},
     {'verdict'},
     {'trace'},
     {'arrivals'},
@@ -44,6 +44,7 @@ LAYERS: list[set[str]] = [
     {'outcomes'},
     {'abort'},
     {'recorder', 'arm', 'generator', 'dispatcher', 'node_hours', 'run_row', 'strain', 'stored_rows'},
+    {'probes'},
     {
         'production',
         'comparability',

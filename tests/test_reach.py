@@ -63,7 +63,7 @@ def test_a_worker_says_what_it_can_not_reach() -> None:
     with socket.create_server(('127.0.0.1', 0)) as server:
         port = server.getsockname()[1]
         gone = closed_port()
-        _, _, failures = reach((0.0, (('store', '127.0.0.1', port), ('broker', '127.0.0.1', gone))))
+        _, failures, *_ = reach((0.0, (('store', '127.0.0.1', port), ('broker', '127.0.0.1', gone))))
     assert len(failures) == 1
     assert failures[0].startswith(f'broker at 127.0.0.1:{gone} (')
 

@@ -56,9 +56,11 @@ class ExecutorPlugin(Plugin):
     Attributes:
         runs_code: Whether its workers run Python, so that one can resolve a proxy, be the generator,
             or be held by a task while the others are proven.
+        asks_freely: Whether short tasks before a run cost nothing but their time.
     """
 
     runs_code: ClassVar[bool] = True
+    asks_freely: ClassVar[bool] = True
 
     @property
     @abstractmethod

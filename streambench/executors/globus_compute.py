@@ -62,6 +62,8 @@ class GlobusComputePlugin(ExecutorPlugin):
     class_name = 'GlobusComputeExecutor'
     in_process = False
     elsewhere = True
+    # The service counts requests of few tasks, and holds back what comes after four of them.
+    asks_freely = False
 
     globus_compute_endpoint: str | None = option(
         'Endpoint that runs the tasks; the same streambench must be installed there.',

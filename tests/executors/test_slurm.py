@@ -159,6 +159,20 @@ async def test_a_cancelled_job_ends_the_run(tmp_path: Path) -> None:
     assert 'has ended (cancelled)' in row['reasons']
 
 
+@pytest.mark.drill
+@pytest.mark.usefixtures('slurm')
+async def test_a_job_lost_before_the_warm_up_ends_the_run(tmp_path: Path) -> None:
+    """Its tasks would wait for workers that never come; the run ends when Slurm says so, not later."""
+    config = await asyncio.to_thread(configure, **SITE | {'parsl_nodes': 1})
+    async with open_session(config, directory=tmp_path) as session:
+        words = ['scancel', *await asyncio.to_thread(jobs, '--format=%i')]
+        await asyncio.to_thread(lambda: subprocess.run(words, check=True, timeout=30))
+        cancelled = time.monotonic()
+        with pytest.raises(ExecutorError, match=r'has ended \(cancelled\) while its workers'):
+            await session.run()
+    assert time.monotonic() - cancelled < 15
+
+
 @pytest.mark.parametrize(
     ('values', 'sentence'),
     [
