@@ -72,6 +72,7 @@ def _milliseconds(seconds: float) -> str:
 def savings(points: Sequence[Sequence[RunRow]]) -> list[str]:
     """Return what `proxy` saves at the median and in which stages, a line for each size."""
     pairs: dict[tuple[Any, ...], dict[str, Split]] = {}
+    inseparable = any(across_hosts(rows) for rows in points)
     for rows in points:
         found = split(rows, 'p50')
         if found is not None and not any(row.sojourn_growth_s for row in rows):
@@ -85,6 +86,8 @@ def savings(points: Sequence[Sequence[RunRow]]) -> list[str]:
         differences = {
             name: methods['proxy'][name] - methods['default'][name] for name in methods['proxy']
         }
+        if inseparable:
+            differences['dispatch + return'] = differences.pop('dispatch') + differences.pop('return')
         total = sum(differences.values())
         largest = sorted(differences.items(), key=lambda entry: -abs(entry[1]))[:NAMED_STAGES]
         where = ', '.join(f'{name.replace("_", " ")} {seconds * 1e3:+.1f}' for name, seconds in largest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,21 @@ def test_a_saving_is_named_where_it_is() -> None:
     _, lines = waterfall(points)
     assert [line[:2] for line in lines] == [['default 1 MB', 'p50'], ['proxy 1 MB', 'p50']]
     assert [line[-2:] for line in lines] == [['59.0', '3'], ['53.0', '3']]
+
+
+def test_a_saving_is_not_told_by_stages_that_clocks_can_not_tell_apart() -> None:
+    """Where another host's clock is known too badly, dispatch and return count together."""
+    known: dict[str, Any] = {
+        'clock_shift_bound_s': 0.02,
+        'dispatch_p50_s': 0.004,
+        'return_p50_s': 0.002,
+    }
+    points = [
+        [replace(row('default', dispatch=0.012, **{'return': -0.004}), **known)],
+        [replace(row('proxy', dispatch=-0.001, **{'return': 0.003}), **known)],
+    ]
+    (line,) = savings(points)
+    assert line.startswith('→ at 1 MB proxy saves 6.0 ms: dispatch + return -6.0, ')
 
 
 def test_what_n_can_not_carry_is_absent() -> None:
