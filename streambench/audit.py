@@ -42,9 +42,11 @@ WITHOUT_ITEMS = frozenset({'makespan_s', 'throughput_per_s'})
 COUNTED_LIVE = frozenset(
     {'sent', 'publish_failed', 'received', 'completed_tasks', 'failed', 'lost', 'reordered', 'corrupt'}
 ) | {'workers_proven', 'worker_hosts', 'bytes_per_s'}
-# What nothing else tells of an item, and of a row of the series.
+# What nothing else tells of an item, of a row of the series, and of a second and a stall of the loop.
 FREE_ITEM_COLUMNS = ('worker_host', 'worker_clock', 'worker_pid', 'worker_thread', 'fault', 'error')
 FREE_SERIES_COLUMNS = ('queue_bytes', 'backpressure_s')
+FREE_LOOP_COLUMNS = ('lag_p50_s', 'lag_p99_s', 'gc_s')
+FREE_STALL_COLUMNS = ('low_s', 'high_s', 'missed_ticks', 'cause', 'confidence', 'task', 'coroutine')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +304,14 @@ def _timestamps(cells: Cells, totals: Tally) -> list[Difference]:
 
 
 def free_columns() -> Mapping[str, Sequence[str]]:
-    """Return the columns of items and series that nothing else determines."""
+    """Return the columns of each kind of row that nothing else determines."""
     assert {*FREE_ITEM_COLUMNS} <= {*column_names(ItemRow)}
     assert {*FREE_SERIES_COLUMNS} <= {*column_names(SeriesRow)}
-    return {'items': FREE_ITEM_COLUMNS, 'series': FREE_SERIES_COLUMNS}
+    assert {*FREE_LOOP_COLUMNS} <= {*column_names(LoopSecondRow)}
+    assert {*FREE_STALL_COLUMNS} <= {*column_names(StallRow)}
+    return {
+        'items': FREE_ITEM_COLUMNS,
+        'series': FREE_SERIES_COLUMNS,
+        'loop': FREE_LOOP_COLUMNS,
+        'stalls': FREE_STALL_COLUMNS,
+    }

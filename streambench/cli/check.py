@@ -55,8 +55,8 @@ def audit_notes(found: Audit) -> list[str]:
         f'{number} difference{"" if number == 1 else "s"} in {runs}'
         if number
         else f'no difference in {runs}',
-        f'{found.recomputed} cells of results.csv and summary.json were computed again; items and '
-        'series were held against each other and the schedule',
+        f'{found.recomputed} cells of results.csv and summary.json were computed again; items, '
+        'series and the stalls of the loop were held against each other and the schedule',
     ]
     if found.undetermined:
         notes.append(
