@@ -61,6 +61,10 @@ class RunError(StreamBenchError):
     """A run ended before all of its items completed."""
 
 
+class ResultsError(RunError):
+    """Results can't be written, so that no further run makes sense."""
+
+
 class AbortError(RunError):
     """A threshold with `abort:` failed while its run was under way."""
 

@@ -1,8 +1,8 @@
 """The account of a run: every item from its publishing to its end, and what went wrong with it.
 
 Each item ends exactly once, as completed, failed, lost or publish_failed (or unfinished, in a run that
-is aborted); then its row is final and leaves memory. Duplicates, reordering, corruption and foreign
-messages are counted on the way.
+we end ourselves); then its row is final and leaves memory. Duplicates, reordering, corruption and
+foreign messages are counted on the way.
 """
 
 from __future__ import annotations
@@ -301,17 +301,18 @@ class Ledger:
         """Return whether an item has not arrived so far."""
         return self.sequences.never_came(sequence)
 
-    def give_up(self, reason: str, *, aborted: bool = False) -> None:
+    def give_up(self, reason: str, *, lost: bool = True, failed: bool = True) -> None:
         """End every item that is still open, because the run ends now.
 
         Args:
             reason: Why it does.
-            aborted: Whether by our own will, so that nothing is wrong with what is under way.
+            lost: Whether what has not come is lost; else it was only not waited for, and is unfinished.
+            failed: Whether what has come has failed; else it is unfinished.
         """
         for item in list(self._open.values()):
             if item.status in (COMPLETED, FAILED, PUBLISH_FAILED):
                 self._leave(item)
-            elif aborted:
+            elif not (lost if item.receive_ns is None else failed):
                 item.status = UNFINISHED
                 self.unfinished += 1
                 self._ended()

@@ -61,3 +61,6 @@ async def until_ended(
             )
         await asyncio.sleep(pause_s)
         pause_s = min(WATCH_S, 2 * pause_s)
+    if ledger.failed:
+        # All of them may have failed together, because there is no executor any more.
+        check()

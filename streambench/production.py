@@ -151,6 +151,7 @@ class Production:
         """Raise as soon as the executor can't go on, a job of it lost or its scheduler gone."""
         while True:
             self._session.executor.check()
+            self._session.recorder.check()
             await asyncio.sleep(CHECK_S)
 
     async def _prove_workers(self, dispatcher: Dispatcher) -> int:
@@ -176,6 +177,8 @@ class Production:
                     while not ledger.done:  # noqa: ASYNC110
                         await asyncio.sleep(0.005)
                     if ledger.failed and not ledger.completed:
+                        # It may know why.
+                        self._session.executor.check()
                         raise ExecutorError(f'every warm-up task failed: {ledger.task_error}')
                     if ledger.publish_failed and not ledger.completed:
                         raise BrokerError(f'no item could be published: {ledger.publish_error}')

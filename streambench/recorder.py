@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from streambench.errors import ConfigError, RunError
+from streambench.errors import ConfigError, ResultsError
 from streambench.packing import Packed, Packer, table_of
 from streambench.parts import Parts
 from streambench.records import (
@@ -84,6 +85,7 @@ class Recorder:
         self._waiting_series: list[SeriesRow] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='recorder')
         self._writing: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
         self.rows: list[RunRow] = []
 
     async def __aenter__(self) -> Self:
@@ -99,7 +101,8 @@ class Recorder:
     ) -> None:
         """Write what waits and end the thread."""
         try:
-            await asyncio.shield(self.seal())
+            if self._failure is None:
+                await asyncio.shield(self.seal())
         finally:
             await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
 
@@ -107,20 +110,42 @@ class Recorder:
         """Set what completes rows of items, in the thread, before they are written."""
         self._items.completing = completing
 
+    def check(self) -> None:
+        """Look whether what was taken so far could be written; once it could not, nothing is.
+
+        Raises:
+            ResultsError: If the disk is full or gone.
+        """
+        if self._writing is not None and self._writing.done():
+            error = self._writing.exception()
+            self._writing = None
+            if error is not None:
+                self._give_up(error)
+        if self._failure is not None:
+            raise self._failure
+
+    def _give_up(self, error: BaseException) -> None:
+        self._failure = self._translated(error)
+
     def item(self, row: ItemRow) -> None:
-        """Take a final row; it is on disk a few seconds later."""
-        self._packer.add(row)
+        """Take a final row; it is on disk a few seconds later, or `check` tells."""
+        if self._failure is None:
+            self._packer.add(row)
 
     def series(self, row: SeriesRow) -> None:
         """Take a row of the per-second series."""
-        self._waiting_series.append(row)
+        if self._failure is None:
+            self._waiting_series.append(row)
 
     def hand_over(self) -> None:
-        """Give what waits to the thread, unless it is still writing."""
-        if self._writing is not None and not self._writing.done():
-            return
+        """Give what waits to the thread, unless it is still writing.
+
+        Raises:
+            ResultsError: If the disk is full or gone.
+        """
+        self.check()
         if self._writing is not None:
-            self._raise_translated(self._writing)
+            return
         items = self._packer.take() if self._packer.count else None
         series, self._waiting_series = self._waiting_series, []
         self._writing = asyncio.get_running_loop().run_in_executor(
@@ -135,15 +160,9 @@ class Recorder:
         self._items.seal_if_due()
         self._series.seal_if_due()
 
-    def _raise_translated(self, done: asyncio.Future[None]) -> None:
-        error = done.exception()
-        self._writing = None
-        if error is not None:
-            raise self._translated(error)
-
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, OSError):
-            return RunError(
+            return ResultsError(
                 f'results can not be written to {str(self.directory)!r} ({error.strerror or error}): '
                 'make room there or choose another --run-dir.'
             )
@@ -153,24 +172,28 @@ class Recorder:
         """Write everything taken so far.
 
         Raises:
-            RunError: If the disk is full or gone.
+            ResultsError: If the disk is full or gone.
         """
-        try:
-            while self._writing is not None or self._packer.count or self._waiting_series:
-                if self._writing is None:
-                    self.hand_over()
-                assert self._writing is not None
+        while self._writing is not None or self._packer.count or self._waiting_series:
+            self.hand_over()
+            if self._writing is not None:
                 await asyncio.wait([self._writing])
-                self._raise_translated(self._writing)
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._seal)
+            self.check()
+        self.check()
+        await self._written(self._seal)
+
+    async def _written(self, write: Callable[[], None]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except OSError as error:
-            raise self._translated(error) from error
+            self._give_up(error)
+            self.check()
 
     async def loop(self, seconds: list[LoopSecondRow], stalls: list[StallRow]) -> None:
         """Write what the loop monitor found in a run.
 
         Raises:
-            RunError: If the disk is full or gone.
+            ResultsError: If the disk is full or gone.
         """
 
         def write() -> None:
@@ -181,10 +204,7 @@ class Recorder:
             self._loop.seal()
             self._stalls.seal()
 
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, write)
-        except OSError as error:
-            raise self._translated(error) from error
+        await self._written(write)
 
     def _seal(self) -> None:
         self._items.seal()
@@ -199,22 +219,25 @@ class Recorder:
         """Append a row to the results and renew summary.json.
 
         Raises:
-            RunError: If the disk is full or gone.
+            ResultsError: If the disk is full or gone.
         """
         self.rows.append(row)
-        try:
-            await asyncio.to_thread(self._write_run, asdict(row))
-        except OSError as error:
-            raise self._translated(error) from error
+        await self._written(partial(self._write_run, asdict(row)))
 
     def _write_run(self, row: Mapping[str, Any]) -> None:
         names = column_names(RunRow)
-        fresh = not self.csv_path.exists() or not self.csv_path.stat().st_size
-        with self.csv_path.open('a', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(names)
-            writer.writerow(['' if row[name] is None else row[name] for name in names])
+        before = self.csv_path.stat().st_size if self.csv_path.exists() else 0
+        try:
+            with self.csv_path.open('a', newline='', encoding='utf-8') as file:
+                writer = csv.writer(file)
+                if not before:
+                    writer.writerow(names)
+                writer.writerow(['' if row[name] is None else row[name] for name in names])
+        except OSError:
+            # Half a row would make the whole file unreadable.
+            with suppress(OSError):
+                os.truncate(self.csv_path, before)
+            raise
         self.write_json(
             'summary.json',
             {'schema_version': SCHEMA_VERSION, 'runs': [asdict(done) for done in self.rows]},

@@ -49,7 +49,7 @@ class ItemRow:
     sequence: int = column('Number of the item within its phase, from 0.', default=0)
     phase: str = column('`warmup` or `measure`.', default=MEASURE)
     status: str = column(
-        '`completed`, `failed`, `lost`, `publish_failed`, or `unfinished` in a run that was aborted.',
+        '`completed`, `failed`, `lost`, `publish_failed`, or `unfinished` in a run that we ended.',
         default=LOST,
     )
     size_bytes: int = column('Length of the payload.', unit='bytes', default=0)
@@ -204,7 +204,7 @@ class _RunColumns:
     failed: int = column('Items whose task failed.', default=0)
     lost: int = column('Items sent and never received.', default=0)
     unfinished: int = column(
-        'Items that were under way when a threshold aborted the run, neither failed nor lost.',
+        'Items under way and no longer waited for when we ended the run, neither failed nor lost.',
         default=0,
     )
     duplicated: int = column('Deliveries of an item that had been delivered.', default=0)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streambench.abort import AbortWatch
@@ -21,11 +20,18 @@ from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S, clock_domain
 from streambench.config import MOST_ITEMS, PROXY, RECORD_ALL, WORKER
 from streambench.dispatcher import Dispatcher
-from streambench.errors import ExecutorError, StreamBenchError, first_error
+from streambench.errors import (
+    BrokerError,
+    ExecutorError,
+    ResultsError,
+    StreamBenchError,
+    first_error,
+)
 from streambench.generator import payload_pool
 from streambench.ledger import Ledger
+from streambench.live import live_columns
 from streambench.log import logger
-from streambench.loop_findings import seconds, stall_rows
+from streambench.loop_findings import Joined, seconds, stall_rows
 from streambench.offsets import Offsets
 from streambench.pacer import Pacer
 from streambench.patience import until_ended
@@ -34,8 +40,8 @@ from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
 from streambench.run_row import run_row
 from streambench.run_spec import RunSpec
 from streambench.series import state
-from streambench.strain import Strain, loop_name
-from streambench.verdict import ABORTED, COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, ended_by
+from streambench.strain import Strain
+from streambench.verdict import ABORTED, COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED, ended_by
 
 if TYPE_CHECKING:
     from streambench.worker import Outcome
@@ -43,10 +49,6 @@ if TYPE_CHECKING:
 SERIES_S = 1.0
 
 Report = Callable[[RunSpec, str, int, int], None]
-
-
-def _nothing() -> None:
-    return
 
 
 class Run:
@@ -79,7 +81,7 @@ class Run:
                 phase=phase,
                 expected=0,
                 finished=self._finished,
-                ended=self._item_ended if phase == MEASURE else _nothing,
+                ended=self._item_ended if phase == MEASURE else lambda: None,
                 remote=remote and phase == MEASURE,
                 dispatcher=os.getpid() if guarded else None,
                 warmup_ns=round(config.warmup * NS_PER_S),
@@ -101,7 +103,8 @@ class Run:
         """Make the run; what ends it early is kept in `error` for the row.
 
         Raises:
-            ExecutorError: If no worker answers in the warm-up.
+            ExecutorError: If no worker answers in the warm-up, or the executor has given up.
+            ResultsError: If results can't be written.
         """
         try:
             await self._measure()
@@ -120,7 +123,8 @@ class Run:
             self.error = first
             self._ended = ended_by(first)
             self._log.info('run.ended_early', reason=str(first))
-            if isinstance(first, ExecutorError):
+            if isinstance(first, ExecutorError | ResultsError):
+                # Later runs would meet the same.
                 raise first from None
         else:
             self._ended = COMPLETE
@@ -222,12 +226,17 @@ class Run:
             outcome = self._offsets.shifted(outcome, item.submit_ns, ended[-1])
         self._dispatcher.completed(item, outcome, *ended)
 
+    def _check(self) -> None:
+        self._session.executor.check()
+        self._session.recorder.check()
+
     async def _until_ended(self) -> None:
         """Return when the run is over.
 
         Raises:
             StallError: If nothing has moved for the stall timeout.
             ExecutorError: If the executor has given up.
+            ResultsError: If results can't be written.
         """
         assert self._dispatcher is not None and self._production is not None
         config, arrivals = self._config, self._traffic.arrivals if self._traffic else None
@@ -237,7 +246,7 @@ class Run:
             self._production,
             self._measured,
             self._dispatcher,
-            check=self._session.executor.check,
+            check=self._check,
             allowed_s=config.stall_timeout + gap_s,
             task_sleep=config.task_sleep,
             asked=endless or f'{self._measured.expected} items',
@@ -267,83 +276,72 @@ class Run:
         """Close the account, free the store, and record the run.
 
         Raises:
-            RunError: If results can't be written.
+            ResultsError: If results can't be written; the row is, if there is room for it.
         """
-        config, session, ledger = self._config, self._session, self._measured
-        reason = str(self.error) if self.error else ''
-        for account in self._ledgers.values():
-            ended = self._ended or INTERRUPTED
-            account.give_up(reason or f'the run was {ended}', aborted=ended == ABORTED)
+        session, run = self._session, self._spec.run
+        self._give_up()
         if self._store is not None:
-            try:
-                await self._store.settle()
-            except StreamBenchError as error:
-                self.error = self.error or error
-                self._ended = ENDED_BY_FAILURE
-        # A run that came to its end may have failed items: the first says why.
-        reason = str(self.error) if self.error else ledger.task_error or ledger.publish_error
+            await self._tried(self._store.settle())
         if self._dispatcher is not None:
             session.recorder.series(self._state())
-        await session.recorder.seal()
+        await self._tried(session.recorder.seal())
+        row, joined = await self._row()
+        if (found := self._strain.report) is not None and not isinstance(self.error, ResultsError):
+            rows = seconds(found, run), stall_rows(found, run, joined)
+            await self._tried(session.recorder.loop(*rows))
+            if isinstance(self.error, ResultsError):
+                row, _ = await self._row()
+        await session.recorder.run(row)
+        self._log.info('run.finished', ended=row.ended, verdict=row.verdict, makespan_s=row.makespan_s)
+        if isinstance(self.error, ResultsError):
+            raise self.error
+        return row
+
+    async def _tried(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except StreamBenchError as error:
+            self.error = self.error or error
+            self._ended = ENDED_BY_FAILURE
+
+    def _give_up(self) -> None:
+        """End the items that are still under way."""
+        ended = self._ended or INTERRUPTED
+        # Of what we no longer wait for, nobody knows whether it would have come.
+        lost = ended in (COMPLETE, STALLED) or isinstance(self.error, BrokerError)
+        failed = ended != ABORTED and not isinstance(self.error, ResultsError)
+        for account in self._ledgers.values():
+            account.give_up(str(self.error or f'the run was {ended}'), lost=lost, failed=failed)
+
+    async def _row(self) -> tuple[RunRow, Joined | None]:
+        config, ledger = self._config, self._measured
         asked = self._spec.columns()
         if config.duration is not None:
             asked['task_count'] = ledger.sent if self._spec.endless else ledger.expected
-        parts: list[Path] | None = session.recorder.item_parts[self._earlier_parts :]
-        if config.record != RECORD_ALL:
-            parts = None
-        found = self._strain.report
-        row, joined = await asyncio.to_thread(
+        # Rows that are not all there would make other figures.
+        kept = config.record == RECORD_ALL and not isinstance(self.error, ResultsError)
+        parts = self._session.recorder.item_parts[self._earlier_parts :] if kept else None
+        return await asyncio.to_thread(
             run_row,
             asked=asked,
-            live=self._live(reason),
+            # A run that came to its end may have failed items: the first says why.
+            live=self._live(str(self.error or ledger.task_error or ledger.publish_error)),
             parts=parts,
             books=ledger.books,
             bounds=config.bounds,
-            report=found,
+            report=self._strain.report,
             thresholds=config.thresholds,
         )
-        if found is not None:
-            run = self._spec.run
-            await session.recorder.loop(seconds(found, run), stall_rows(found, run, joined))
-        await session.recorder.run(row)
-        self._log.info('run.finished', ended=row.ended, verdict=row.verdict, makespan_s=row.makespan_s)
-        return row
-
-    def _epoch_s(self, instant_ns: int | None) -> float:
-        if instant_ns is None:
-            return 0.0
-        return (instant_ns + self._session.epoch_offset_ns) / NS_PER_S
 
     def _live(self, reason: str) -> dict[str, Any]:
         """Return the columns of the row that were counted while the run was under way."""
-        session, production, dispatcher = self._session, self._production, self._dispatcher
-        ledger = self._measured
-        first, last = ledger.first_intended_ns, ledger.last_complete_ns
-        floor_ns = production.floor_ns if production else 0
-        return (
-            ledger.counts()
-            | {
-                'makespan_s': None if first is None or last is None else (last - first) / NS_PER_S,
-                'completed_bytes': ledger.completed_bytes,
-                'start_submit_tasks_timestamp': self._epoch_s(first),
-                'end_tasks_done_timestamp': self._epoch_s(last),
-                'workers_proven': self._proven or None,
-                'worker_hosts': self._ledgers[WARMUP].worker_hosts(),
-                'loop': loop_name(),
-                'remarks': '; '.join(session.executor.remarks()),
-                'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
-                'redis_shared': session.redis_shared,
-                'ended': self._ended or INTERRUPTED,
-                'reason': reason,
-                'foreign': dispatcher.foreign if dispatcher else 0,
-                'clock_shift_bound_s': self._offsets.bound_s,
-                'reconnects': (self._subscriber.reconnects if self._subscriber else 0)
-                + (production.reconnects if production else 0),
-                'backpressure_s': dispatcher.backpressure_s if dispatcher else 0.0,
-            }
-            | self._strain.columns(
-                ended=ledger.completed + ledger.failed,
-                sent=ledger.sent,
-                publishing_ns=production.publishing_ns if production else None,
-            )
-        )
+        return live_columns(
+            self._session,
+            ledgers=self._ledgers,
+            dispatcher=self._dispatcher,
+            production=self._production,
+            subscriber=self._subscriber,
+            strain=self._strain,
+            proven=self._proven,
+            clock_bound_s=self._offsets.bound_s,
+        ) | {'ended': self._ended or INTERRUPTED, 'reason': reason}

@@ -133,8 +133,9 @@ class Session:
             What happened, also when the run stalled or its broker went away.
 
         Raises:
-            ExecutorError: If no worker answers in the warm-up.
-            RunError: If results can't be written, or the session is closed.
+            ExecutorError: If no worker answers in the warm-up, or the executor has given up.
+            ResultsError: If results can't be written.
+            RunError: If the session is closed.
         """
         if self._closed:
             raise RunError(f'session {self.name} is closed: run inside its `async with` block.')

@@ -53,7 +53,7 @@ LAYERS: list[set[str]] = [
         'item_laws',
         'series_laws',
     },
-    {'patience', 'loop_recount'},
+    {'patience', 'loop_recount', 'live'},
     {'run', 'comparison', 'recount', 'stored_cells'},
     {'session', 'audit'},
     {'wording'},
@@ -73,7 +73,7 @@ CLIENTS = {
     'globus_sdk': {'connectors', 'executors'},
     'proxystore_ex': {'connectors'},
     'requests': {'connectors'},
-    'zmq': {'connectors'},
+    'zmq': {'connectors', 'executors'},
     'distributed': {'executors'},
     'dask': {'executors'},
 }

@@ -9,7 +9,7 @@ from streambench.arrivals import Arrivals, Sizes, Traffic
 from streambench.errors import BrokerError
 from streambench.ledger import Ledger
 from streambench.message import Message
-from streambench.records import COMPLETED, FAILED, LOST, PUBLISH_FAILED, ItemRow
+from streambench.records import COMPLETED, FAILED, LOST, PUBLISH_FAILED, UNFINISHED, ItemRow
 
 if TYPE_CHECKING:
     from streambench.worker import Outcome
@@ -152,6 +152,19 @@ def test_what_is_open_at_the_end_is_accounted_for() -> None:
     assert {row.sequence: row.status for row in rows} == {0: FAILED, 1: LOST, 2: LOST}
     assert items[0].error == 'stalled'
     assert account.ended == account.expected
+
+
+def test_what_nobody_waits_for_is_unfinished() -> None:
+    """A run that we end ourselves has lost nothing that might have come; what has come can fail."""
+    for failed, first in ((True, FAILED), (False, UNFINISHED)):
+        rows: list[ItemRow] = []
+        account = ledger(rows)
+        for sequence in range(3):
+            ack(account, account.published(message(sequence)))
+        account.received_item(message(0), 400)
+        account.give_up('the disk is full', lost=False, failed=failed)
+        assert [row.status for row in rows] == [first, UNFINISHED, UNFINISHED]
+        assert (account.lost, account.ended) == (0, account.expected)
 
 
 def test_a_remote_generator_settles_at_its_end() -> None:

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -55,9 +56,11 @@ class Command:
     Args:
         directory: Its current directory.
         words: Its arguments.
+        limit_bytes: The longest file that it can write, like a disk that is full.
     """
 
-    def __init__(self, directory: Path, *words: str) -> None:
+    def __init__(self, directory: Path, *words: str, limit_bytes: int | None = None) -> None:
+        self._limit_bytes = limit_bytes
         self.mark = secrets.token_hex(12)
         self.directory = directory
         # A short path: sockets are made in it.
@@ -78,8 +81,14 @@ class Command:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
+                preexec_fn=None if self._limit_bytes is None else self._limit,
             )
         return self
+
+    def _limit(self) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        assert self._limit_bytes is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit_bytes, self._limit_bytes))
 
     def __exit__(
         self,
@@ -247,6 +256,55 @@ def test_a_broker_that_is_killed_fails_the_run(
         assert 'Redis' in row['reason']
         assert int(row['completed_tasks']) > 0
         assert len([item for item in command.items() if item['phase'] == 'measure']) == int(row['sent'])
+
+
+def ended_part(command: Command, part: str) -> None:
+    """Kill a part of Parsl's: the program on a leash whose command line names it, not the leash."""
+    (leash,) = [
+        pid for pid, words in processes(command.mark).items() if 'leash' in words and part in words
+    ]
+    (child,) = Path(f'/proc/{leash}/task/{leash}/children').read_text(encoding='utf-8').split()
+    os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ('part', 'told'),
+    [('interchange.py', 'interchange.out'), ('process_worker_pool.py', 'has ended (failed)')],
+)
+def test_a_part_of_parsl_that_is_killed_ends_the_plan(tmp_path: Path, part: str, told: str) -> None:
+    """Without interchange or worker pool the run fails within seconds, and no other is tried."""
+    words = [*EXECUTORS['parsl-htex-local'], *ENDLESS, *DEFAULT, '--stream', 'memory', '--repeat', '2']
+    with Command(tmp_path, *words) as command:
+        command.until_measuring()
+        ended_part(command, part)
+        assert command.end(within_s=GONE_S) == EXIT_RUN, command.errors
+        assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+        sentence = command.errors.splitlines()[-1]
+        assert sentence.startswith('streambench: ')
+        assert told in sentence
+        assert 'look into' in sentence
+        (row,) = command.rows
+        assert (row['ended'], row['lost']) == ('failed', '0')
+        assert int(row['failed']) > 0
+        failed = [item for item in command.items() if item['status'] == 'failed']
+        assert len(failed) == int(row['failed'])
+        assert all(item['error'] for item in failed)
+
+
+def test_a_full_disk_ends_the_plan(tmp_path: Path) -> None:
+    """A run whose items can't be written fails and leaves its row; nothing is lost by that."""
+    words = [*EXECUTORS['thread'], '--stream', 'memory', *DEFAULT, '--rate', '1000', '--duration', '60']
+    words += ['--task-sleep', '0.001', '--max-workers', '10', '--repeat', '2']
+    with Command(tmp_path, *words, limit_bytes=60_000) as command:
+        assert command.end() == EXIT_RUN, command.errors
+        (row,) = command.rows
+        assert (row['ended'], row['lost'], row['failed']) == ('failed', '0', '0')
+        assert int(row['sent']) == int(row['completed_tasks']) + int(row['unfinished']) > 0
+        assert row['reason'].startswith('results can not be written')
+        assert 'bookkeeping' not in row['reasons']
+        assert 'make room' in command.errors
+        assert [path.name for path in tmp_path.glob('runs/*/*.toml')] == ['config.toml']
 
 
 @pytest.mark.parametrize('place', ['loop', 'worker'])

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,6 +33,9 @@ HTEX_SLURM = 'htex-slurm'
 HTEX_ALLOCATION = 'htex-allocation'
 CLUSTER = (HTEX_SLURM, HTEX_ALLOCATION)
 MOST_NODES = 10_000
+# What Parsl gets to close itself; elsewhere the commands of a batch system are slow.
+CLOSE_S = 30.0
+CLOSE_ELSEWHERE_S = 120.0
 
 # Options that mean something for some of Parsl's executors only; a site is that of --parsl-config.
 SITE = 'site'
@@ -226,43 +229,54 @@ class ParslExecutor(ExecutorPlugin):
     async def open(self, *, slots: int, directory: Path, session: str) -> AsyncIterator[OpenExecutor]:
         """Start Parsl; closing it ends its processes and cancels its jobs."""
         # What they need, a help text doesn't.
+        from streambench.executors.parsl_interchange import Interchanges
         from streambench.executors.parsl_registration import Registration
         from streambench.executors.parsl_warnings import said_once
 
         interrupt = worker.interrupts.setdefault(session, threading.Event())
         kernel: DataFlowKernel | None = None
+        interchanges: Interchanges | None = None
         given = is_kernel(self.parsl_config)
+        title = f'Parsl {self.detail}'
 
         def start() -> None:
-            nonlocal kernel
+            nonlocal kernel, interchanges
             kernel = self.parsl_config if given else self._start(slots, directory.absolute())
+            interchanges = Interchanges(kernel, ours=not given, title=title, directory=directory)
 
         try:
             with said_once():
                 await whole(start)
-                assert kernel is not None
+                assert kernel is not None and interchanges is not None
                 from parsl.concurrent import ParslPoolExecutor
 
                 executor = ParslPoolExecutor(dfk=kernel)
-                if self._kind in (THREAD, HTEX_LOCAL):
-                    yield OpenExecutor(executor=executor, slots=slots)
-                    return
                 registration = Registration(
                     kernel,
                     slots=slots,
                     within_s=self.parsl_start_timeout,
-                    title=f'Parsl {self.detail}',
+                    title=title,
                     # Whoever wrote a configuration may want jobs to end and others to take their place.
-                    steady=self._kind in CLUSTER,
+                    steady=self._kind != SITE,
                     directory=directory,
                 )
+
+                def check() -> None:
+                    interchanges.check()
+                    registration.check()
+
                 yield OpenExecutor(
-                    executor=executor, slots=slots, check=registration.check, ready=registration.ready
+                    executor=executor,
+                    slots=slots,
+                    check=check,
+                    # Here the warm-up waits for them.
+                    ready=None if self._kind in (THREAD, HTEX_LOCAL) else registration.ready,
                 )
         finally:
             interrupt.set()
-            if kernel is not None and not given:
-                await whole(kernel.cleanup)
+            if interchanges is not None and not given:
+                within_s = CLOSE_ELSEWHERE_S if self.elsewhere else CLOSE_S
+                await whole(partial(interchanges.close, within_s=within_s))
             worker.interrupts.pop(session, None)
 
     def _start(self, slots: int, directory: Path) -> DataFlowKernel:

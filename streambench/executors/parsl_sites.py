@@ -31,7 +31,7 @@ HEARTBEAT_THRESHOLD_S = 60
 POLL_S = 10
 # Parsl starts its workers when it looks at its jobs, first a whole period after it was made.
 FIRST_LOOK_S = 0.05
-LOOK_S = 5
+LOOK_S = 2
 CLUSTER_LOOK_S = 2
 COMMAND_S = 60
 # Parsl starts no more workers than cores / this, without a word.
@@ -122,13 +122,26 @@ def _local_provider(**settings: Any) -> LocalProvider:
     from parsl.providers import LocalProvider
 
     class Provider(LocalProvider):  # type: ignore[misc]
-        """Ends jobs itself: Parsl's asks the program `ps`, which small machines lack."""
+        """Ends jobs itself: Parsl's asks the program `ps`, which small machines lack.
+
+        A job is its process group, whose workers may outlive the process that Parsl knows.
+        """
+
+        @property
+        def status_polling_interval(self) -> int:
+            return 1
+
+        def submit(self, *arguments: Any, **settings: Any) -> Any:
+            job = super().submit(*arguments, **settings)
+            with suppress(ProcessLookupError):
+                self.resources[job]['group'] = os.getpgid(self.resources[job]['remote_pid'])
+            return job
 
         def cancel(self, job_ids: list[Any]) -> list[bool]:
             for job in job_ids:
                 self.resources[job]['cancelled'] = True
-                with suppress(ProcessLookupError):
-                    os.killpg(os.getpgid(self.resources[job]['remote_pid']), signal.SIGTERM)
+                with suppress(ProcessLookupError, KeyError):
+                    os.killpg(self.resources[job]['group'], signal.SIGTERM)
             return [True] * len(job_ids)
 
     return Provider(init_blocks=1, min_blocks=1, max_blocks=1, **settings)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from streambench import worker
+from streambench.errors import ExecutorError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.threads import whole
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
 GRACE_S = 1.0
+# How Python's pool ends the other processes once one of them has died.
+ENDED_WITH_IT = -signal.SIGTERM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,24 @@ def _spawning_pool(slots: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=slots, mp_context=context, initializer=_end_with_parent)
 
 
+def _check_processes(pool: ProcessPoolExecutor) -> None:
+    """Raise ExecutorError if a process has died: then Python ends the others and takes no task."""
+    if not getattr(pool, '_broken', False):
+        return
+    dead = [process for process in list((pool._processes or {}).values()) if process.exitcode]
+    dead.sort(key=lambda process: process.exitcode == ENDED_WITH_IT)
+    if dead:
+        code = dead[0].exitcode or 0
+        how = f'died, exit code {code}' if code > 0 else f'was ended by {signal.Signals(-code).name}'
+        what = f'worker process {dead[0].pid} of --executor process {how}'
+    else:
+        what = 'a worker process of --executor process died'
+    raise ExecutorError(
+        f'{what}, and its pool takes no task any more: start again; if nobody ended it, look in the '
+        'log of the kernel for one that ran out of memory and take fewer --max-workers.'
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProcessExecutor(ExecutorPlugin):
     """Processes of this machine, spawned."""
@@ -119,6 +140,6 @@ class ProcessExecutor(ExecutorPlugin):
             gc.collect()
 
         try:
-            yield OpenExecutor(executor=pool, slots=slots)
+            yield OpenExecutor(executor=pool, slots=slots, check=partial(_check_processes, pool))
         finally:
             await whole(close)

@@ -19,7 +19,7 @@ import pytest
 
 from streambench import worker
 from streambench.clock import now_ns
-from streambench.errors import EXIT_RUN, first_exit_code
+from streambench.errors import EXIT_RUN, ExecutorError, first_exit_code
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.message import HEADER_BYTES
 from streambench.payload import PayloadPool
@@ -195,15 +195,22 @@ async def test_a_killed_worker_fails_its_item(case: str, tmp_path: Path) -> None
             await measuring.wait()
             await asyncio.sleep(0.3)
             os.kill(victim, signal.SIGKILL)
-            result = await running
+            if case == 'process':
+                # Python's pool is broken then, and no other run would do better.
+                with pytest.raises(ExecutorError, match=f'process {victim} .* SIGKILL.*start again'):
+                    await running
+            else:
+                result = await running
+                assert (result.row.ended, result.error) == ('complete', None)
+            (row,) = session.recorder.rows
         items = await asyncio.to_thread(
             lambda: pyarrow.parquet.read_table(tmp_path / 'items').to_pylist()
         )
-    assert (result.row.ended, result.error) == ('complete', None)
-    assert result.row.failed >= 1
-    assert result.row.failed + result.row.completed_tasks == 12
-    assert first_exit_code(exit_codes(asdict(result.row))) == EXIT_RUN
+    assert row.failed >= 1
+    assert row.failed + row.completed_tasks + row.unfinished == row.sent
+    assert row.sent == 12 or row.ended == 'failed'
+    assert first_exit_code(exit_codes(asdict(row))) == EXIT_RUN
     failed = [item for item in items if item['status'] == 'failed' and item['phase'] == 'measure']
-    assert len(failed) == result.row.failed
+    assert len(failed) == row.failed
     assert all(item['error'] and item['complete_ns'] for item in failed)
-    assert result.row.verdict == 'invalid'
+    assert row.verdict == 'invalid'
