@@ -9,13 +9,13 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from streambench.loop_monitor import refusals
+from streambench.loop_monitor import claims
 from streambench.loop_monitor.account import IdleClock, Reading, TickAccount
 from streambench.loop_monitor.attribution import LateTick, Sample, stall
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.levels import level_of
 from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
-from streambench.loop_monitor.refusals import LoopMonitorError
+from streambench.loop_monitor.refusals import LoopMonitorError, running_loop
 from streambench.loop_monitor.report import LoopReport, StallEvent
 from streambench.loop_monitor.seconds import NONE
 from streambench.loop_monitor.selector import SelectorClock, SelectorUnavailableError
@@ -83,9 +83,9 @@ class LoopMonitor:
         """
         if self._state != 'new':
             raise LoopMonitorError(f'this monitor is {self._state}: make a new one for each use')
-        loop = refusals.running_loop()
+        loop = running_loop()
         if self._level.name != 'off':
-            refusals.claim(loop, self)
+            claims.claim(loop, level=self._level.name, disown=self.disown)
         self._loop = loop
         self._thread = threading.get_ident()
         self._state = 'running'
@@ -230,7 +230,7 @@ class LoopMonitor:
             # Its locals would live on.
             self._account.runner = None
         if self._loop is not None:
-            refusals.release(self._loop)
+            claims.release(self._loop)
         self._ticks = None
         self._idle = None
         self._loop = None
