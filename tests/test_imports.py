@@ -104,7 +104,7 @@ def layer(module: str) -> int:
 
 
 def imports(path: Path, *, top_only: bool, typing: bool = False) -> set[str]:
-    """Return the dotted names that a module imports, those under TYPE_CHECKING left out unless asked."""
+    """Return the dotted names that a module imports, those for types only if asked."""
     tree = ast.parse(path.read_text(encoding='utf-8'))
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,10 +17,13 @@ from streambench.loop_monitor.attribution import LateTick, Sample
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.histogram import Histogram
 from streambench.loop_monitor.levels import Level
+from streambench.loop_monitor.run_queue import RunQueue
 from streambench.loop_monitor.seconds import NONE, Counters, SecondSeries
 from streambench.loop_monitor.stacks import OtherThread, ThreadClocks, runner_of, runner_of_task
 
 _USUAL_MOST_NS = 1_000_000
+# So many lags are counted at once: on an idle machine the code of it is not in the caches for just one.
+_BATCH = 16
 # An idle loop's way from epoll to a callback and back, in CPU time, if it is never seen idle: the upper
 # end of what was measured on asyncio and uvloop.
 _DISPATCH_MOST_NS = 60_000
@@ -70,6 +75,8 @@ class TickAccount:
         samples: What the watchdog saw, in order.
         stood_still: Set by the watchdog when it finds that the loop doesn't run at all.
         paused_ns: Time in which it didn't.
+        queue: Tells how long the loop's thread has waited for a core, None where nobody does.
+        waited_ns: What it told last before the present stall, if there is one.
     """
 
     def __init__(self, *, level: Level, idle: IdleClock | None, garbage: GarbageWatch) -> None:
@@ -83,11 +90,14 @@ class TickAccount:
         self.due: Callable[[], int] = lambda: 0
         self.runner: FrameType | None = None
         self.backfilled = Histogram()
-        self.wakeup_lag = Histogram()
+        self._wakeup_lag = Histogram()
+        self._lags: list[int] = []
         self.late: deque[LateTick] = deque()
         self.samples: deque[Sample] = deque()
         self.stood_still = False
         self.paused_ns = 0
+        self.queue: RunQueue | None = None
+        self.waited_ns = 0
         self.start_counts: tuple[int, int, int] | None = None
         self._prev_pauses_ns = 0
         self._usual_ns = 0
@@ -96,9 +106,18 @@ class TickAccount:
         self._idle_cpu_ns = self._idle_ticks = 0
         self.begin(time.perf_counter_ns())
 
-    def know_runner(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Find the frame that runs the loop before there is a tick that tells it."""
+    def know_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Find what is to be known of this thread, the loop's, before there is a tick."""
         self.runner = runner_of_task(loop)
+        with contextlib.suppress(OSError):
+            self.queue = RunQueue(threading.get_native_id())
+
+    def close(self) -> None:
+        """Let go of the thread; closing again does nothing."""
+        # Its locals would live on.
+        self.runner = None
+        if self.queue is not None:
+            self.queue.close()
 
     def begin(self, now_ns: int) -> None:
         """Set the begin to now: all is ready for the ticks."""
@@ -107,11 +126,19 @@ class TickAccount:
         self.start_idle_ns = self._prev_idle_ns = self.idle.idle_ns() if self.idle else 0
         self.start_cpu_ns = self.prev_cpu_ns = time.thread_time_ns()
         self.start_counts = self.idle.counts() if self.idle else None
+        self.look_at_queue()
         self.series = SecondSeries(
             start_ns=now_ns,
             interval_ns=self.level.interval_ns,
             counters=self.counters(self.start_idle_ns, self.start_cpu_ns),
         )
+
+    def look_at_queue(self) -> int | None:
+        """Return how long the loop's thread has waited for a core since the last look."""
+        if self.queue is None:
+            return None
+        before_ns, self.waited_ns = self.waited_ns, self.queue.waited_ns()
+        return self.waited_ns - before_ns
 
     def _counters(self, idle_ns: int, cpu_ns: int, pauses_ns: int, iterations: int = NONE) -> Counters:
         return (
@@ -157,7 +184,9 @@ class TickAccount:
         self._body_ns += time.perf_counter_ns() - now_ns
 
     def _on_time(self, lag_ns: int, cpu_ns: int) -> None:
-        self.wakeup_lag.add(lag_ns)
+        self._lags.append(lag_ns)
+        if len(self._lags) >= _BATCH:
+            self._count()
         used_ns = cpu_ns - self.prev_cpu_ns
         if 0 < used_ns < self._least_cpu_ns:
             self._least_cpu_ns = used_ns
@@ -167,6 +196,11 @@ class TickAccount:
         self._usual_ns += (min(max(lag_ns, 0), _USUAL_MOST_NS) - self._usual_ns) >> 4
         self.prev_cpu_ns = cpu_ns
         self._prev_pauses_ns = self.garbage.total_ns
+
+    def _count(self) -> None:
+        for lag_ns in self._lags:
+            self._wakeup_lag.add(lag_ns)
+        self._lags.clear()
 
     def served(
         self,
@@ -195,6 +229,7 @@ class TickAccount:
                     due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
                 )
             )
+            self.look_at_queue()
         # After the late tick is noted: the watchdog drops its samples when it finds none.
         self.next_ns, self.prev_ns = next_ns, now_ns
         if count > 1:
@@ -207,6 +242,12 @@ class TickAccount:
             self.series.tick(due_ns, now_ns, count, after, prev_ns, before)
         self._prev_idle_ns = idle_ns
         self._on_time(lag_ns, cpu_ns)
+
+    @property
+    def wakeup_lag(self) -> Histogram:
+        """Lateness of the ticks with a wake-up of their own."""
+        self._count()
+        return self._wakeup_lag
 
     @property
     def lag(self) -> Histogram:
@@ -232,6 +273,7 @@ class TickAccount:
             count=count,
             idle_ns=idle_ns - self._prev_idle_ns if self.idle else None,
             cpu_ns=cpu_ns,
+            starved_ns=None if self.queue is None else self.queue.waited_ns() - self.waited_ns,
             usual_ns=self._usual_ns,
             pauses=self.garbage.overlapping(prev_ns, now_ns),
             others=others,

@@ -68,6 +68,7 @@ class LateTick:
         count: Ticks due until then.
         idle_ns: Time since prev_ns in which the loop waited, None if not known.
         cpu_ns: CPU time of the loop's thread since prev_ns.
+        starved_ns: Time in which that thread was ready and no core was free, at most; None if unknown.
         usual_ns: Lateness of this loop's usual tick.
         pauses: Begin and end of garbage collections since prev_ns.
         others: Other threads that had used CPU time.
@@ -80,6 +81,7 @@ class LateTick:
     count: int
     idle_ns: int | None
     cpu_ns: int
+    starved_ns: int | None
     usual_ns: int
     pauses: tuple[tuple[int, int], ...]
     others: tuple[OtherThread, ...]
@@ -200,7 +202,15 @@ def _others(evidence: Sequence[tuple[OtherThread, ...]]) -> tuple[tuple[ThreadSt
 
 
 def _cause(
-    *, duration: int, gc: int, cpu: int, held: int, other: int, working: int, waiting: int
+    *,
+    duration: int,
+    gc: int,
+    cpu: int,
+    starved: int,
+    held: int,
+    other: int,
+    working: int,
+    waiting: int,
 ) -> Cause:
     """Return the first cause that the evidence shows; all arguments in ns.
 
@@ -208,6 +218,7 @@ def _cause(
         duration: Of the stall.
         gc: Of it, garbage collection.
         cpu: CPU time of the loop's thread.
+        starved: Of it, time in which that thread was ready and no core was free, as far as known.
         held: Of it, time that the watchdog overslept: it waited for the GIL, or for a core.
         other: CPU time of the busiest other thread that may have held the GIL.
         working: Weight of the samples in which the loop had called something.
@@ -224,6 +235,9 @@ def _cause(
             return 'gil'
         if other >= half and (held >= half if working > waiting else held >= little):
             return 'gil'
+    # Whoever stands there is a victim, too: it is the machine that didn't let it go on.
+    if starved >= half:
+        return 'cpu-starved'
     if working > waiting:
         return 'callback'
     # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
@@ -252,10 +266,12 @@ def stall(
     others, suspect_ns = _others([*(sample.others for sample in samples), late.others])
     gc_ns = overlap_ns(late.pauses, start, late.now_ns)
     held = overlap_ns(oversleeps, start, late.now_ns)
+    starved = None if late.starved_ns is None else min(late.starved_ns, duration)
     cause = _cause(
         duration=duration,
         gc=gc_ns,
         cpu=late.cpu_ns,
+        starved=starved or 0,
         held=held,
         other=suspect_ns,
         working=working,
@@ -273,6 +289,7 @@ def stall(
         cause=cause,
         cpu_s=min(late.cpu_ns, duration) / NS_PER_S,
         gc_s=gc_ns / NS_PER_S,
+        starved_s=None if starved is None else starved / NS_PER_S,
         task=heaviest.task if heaviest else None,
         coroutine=heaviest.coroutine if heaviest else None,
         stacks=tuple(

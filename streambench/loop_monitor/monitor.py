@@ -103,7 +103,7 @@ class LoopMonitor:
             return
         self._idle = self._idle_clock(loop)
         account = self._account = TickAccount(level=self._level, idle=self._idle, garbage=self._garbage)
-        account.know_runner(loop)
+        account.know_thread(loop)
         self._garbage.start()
         waiting = frozenset([self._idle.code]) if isinstance(self._idle, SelectorClock) else frozenset()
         self._watchdog = Watchdog(loop, account, waiting=waiting, settle=self._settle)
@@ -129,8 +129,8 @@ class LoopMonitor:
                 return None
         if not self._exact:
             self._unavailable.append(
-                'utilization and begin of stalls: on asyncio they need exact=True, which replaces the '
-                "selector's select()"
+                'utilization and begin of stalls: on asyncio they need exact=True (--exact), which '
+                "replaces the selector's select()"
             )
             return None
         try:
@@ -227,8 +227,7 @@ class LoopMonitor:
         if self._idle is not None:
             self._idle.close()
         if self._account is not None:
-            # Its locals would live on.
-            self._account.runner = None
+            self._account.close()
         if self._loop is not None:
             claims.release(self._loop)
         self._ticks = None

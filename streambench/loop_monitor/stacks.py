@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 
 from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.histogram import Histogram
 from streambench.loop_monitor.ticks import LoopTicks
 
 MAX_FRAMES = 40
@@ -39,6 +40,7 @@ _MACHINERY = _codes(
     LoopTicks._ready,
 )
 _LISTENER = GarbageWatch.heard.__code__
+_COUNTER = Histogram.add.__code__
 _HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
@@ -90,9 +92,11 @@ def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawSta
     """Return a stack, without the frame `until` and those outside of it."""
     codes: list[CodeType] = []
     lines: list[int] = []
-    # A collection ends in our own listener, which is where the interpreter lets other threads look.
-    while frame is not None and frame.f_code is _LISTENER:
-        frame = frame.f_back
+    # A collection ends in our own listener, or in what that calls: there the interpreter lets other
+    # threads look.
+    called = frame.f_back if frame is not None and frame.f_code is _COUNTER else frame
+    while called is not None and called.f_code is _LISTENER:
+        frame = called = called.f_back
     while frame is not None and frame is not until and len(codes) < MAX_FRAMES:
         codes.append(frame.f_code)
         lines.append(frame.f_lineno or 0)
@@ -134,6 +138,9 @@ class ThreadClocks:
     A stack doesn't tell a thread that runs from one that waits: the leaf of both may be a call into C.
     CPU time does. Threads that Python's `threading` doesn't know are not seen.
 
+    Attributes:
+        next_ns: When they are to be refreshed again; seldom if they are many.
+
     Args:
         excluded: Idents of threads to leave out.
     """
@@ -143,9 +150,9 @@ class ThreadClocks:
         self.readable = sys.platform == 'linux'
         self._known: dict[int, threading.Thread] = {}
         self._cpu_ns: dict[int, int] = {}
-        self._next_ns = 0
-        self._count = 0
+        self.next_ns = 0
         self._enumerate_ns = 0
+        self._refreshed_ns = time.perf_counter_ns()
         self._clock: Callable[[int], int] = time.clock_gettime_ns if self.readable else lambda _: 0
 
     def _read(self, thread: threading.Thread) -> int | None:
@@ -157,19 +164,16 @@ class ThreadClocks:
             return None
 
     def refresh(self, now_ns: int) -> None:
-        """Read the clocks, so that the next difference begins here; seldom if the threads are many."""
-        if now_ns < self._next_ns:
-            return
-        count = threading.active_count()
-        if count != self._count or now_ns >= self._enumerate_ns:
-            self._count = count
+        """Read the clocks, so that the next difference begins here."""
+        if now_ns >= self._enumerate_ns:
             self._enumerate_ns = now_ns + _ENUMERATE_NS
             self._know()
         for ident, thread in self._known.items():
             cpu_ns = self._read(thread)
             if cpu_ns is not None:
                 self._cpu_ns[ident] = cpu_ns
-        self._next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * count)
+        self._refreshed_ns = now_ns
+        self.next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * len(self._known))
 
     def _know(self) -> None:
         self._known = {
@@ -177,7 +181,12 @@ class ThreadClocks:
             for thread in threading.enumerate()
             if thread.ident is not None and thread.ident not in self.excluded
         }
-        self._cpu_ns = {ident: cpu_ns for ident, cpu_ns in self._cpu_ns.items() if ident in self._known}
+        self._cpu_ns = {
+            # A copy: the loop's thread may add to it meanwhile.
+            ident: cpu_ns
+            for ident, cpu_ns in tuple(self._cpu_ns.items())
+            if ident in self._known
+        }
 
     def evidence(self, frames: Mapping[int, FrameType]) -> tuple[OtherThread, ...]:
         """Return the threads that used CPU time since they were last looked at, most first.
@@ -196,10 +205,10 @@ class ThreadClocks:
             cpu_ns = self._read(thread) if thread is not None else None
             if thread is None or cpu_ns is None:
                 continue
-            # A thread that is new, or that got the ident of one that ended, began at 0.
-            used_ns = cpu_ns - self._cpu_ns.get(ident, 0)
+            used_ns = cpu_ns - self._cpu_ns.get(ident, cpu_ns + 1)
             if used_ns < 0:
-                used_ns = cpu_ns
+                # It is new, or got the ident of one that ended; before that the others were looked at.
+                used_ns = min(cpu_ns, time.perf_counter_ns() - self._refreshed_ns)
             self._cpu_ns[ident] = cpu_ns
             if used_ns >= _LEAST_CPU_NS:
                 found.append((used_ns, ident, thread))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -196,6 +200,43 @@ async def test_another_thread_that_holds_the_gil_is_named(exact: bool) -> None:
         (s.confidence, s.other_threads) for s in named if s not in right
     ]
     assert [stall for stall in stalls if stall.cause == 'callback'] == []
+
+
+@contextmanager
+def crowded_core(neighbours: int) -> Iterator[None]:
+    """Let this thread, and those that it starts, share one core with so many busy processes."""
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    os.sched_setaffinity(0, {core})
+    try:
+        with ExitStack() as stack:
+            for _ in range(neighbours):
+                busy = subprocess.Popen([sys.executable, '-Sc', 'while True: pass'])
+                stack.callback(busy.wait)
+                stack.callback(busy.kill)
+            yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+async def test_a_machine_without_a_free_core_is_not_the_callback_s_fault() -> None:
+    """Callbacks of 1 ms among busy neighbours: the loop stands in one for long, ready to go on."""
+    with crowded_core(10):
+        async with LoopMonitor('fine', exact=True) as monitor:
+            begin = time.monotonic()
+            while time.monotonic() - begin < 1.5:
+                until = time.thread_time() + 0.001
+                while time.thread_time() < until:
+                    pass
+                await asyncio.sleep(0.001)
+    report = monitor.report()
+    long = [stall for stall in report.stalls if stall.duration_s > 0.02]
+    assert long
+    if long[0].starved_s is None:
+        pytest.skip('this kernel does not tell how long a thread waits for a core')
+    assert sum(stall.starved_s or 0.0 for stall in long) > 0.3 * sum(stall.duration_s for stall in long)
+    blamed = [stall for stall in long if stall.cause in ('callback', 'gc')]
+    assert [stall for stall in blamed if stall.duration_s - (stall.starved_s or 0.0) > 0.02] == []
 
 
 async def test_a_thread_that_works_without_the_gil_is_not_blamed() -> None:
