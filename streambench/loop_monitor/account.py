@@ -77,6 +77,8 @@ class TickAccount:
         paused_ns: Time in which it didn't.
         queue: Tells how long the loop's thread has waited for a core, None where nobody does.
         waited_ns: What it told last before the present stall, if there is one.
+        put_off: Lets the watchdog sleep until a later instant, given now; None without one.
+        wake_ns: From when on that isn't done once, so that it wakes now and then.
     """
 
     def __init__(self, *, level: Level, idle: IdleClock | None, garbage: GarbageWatch) -> None:
@@ -86,6 +88,7 @@ class TickAccount:
         self._ticked = idle.ticked if idle else None
         self._interval_ns = level.interval_ns
         self._threshold_ns = level.threshold_ns
+        self._alert_ns = level.alert_ns
         self.threads: ThreadClocks | None = None
         self.due: Callable[[], int] = lambda: 0
         self.runner: FrameType | None = None
@@ -98,6 +101,8 @@ class TickAccount:
         self.paused_ns = 0
         self.queue: RunQueue | None = None
         self.waited_ns = 0
+        self.put_off: Callable[[int, int], None] | None = None
+        self.wake_ns = 0
         self.start_counts: tuple[int, int, int] | None = None
         self._prev_pauses_ns = 0
         self._usual_ns = 0
@@ -170,6 +175,8 @@ class TickAccount:
         count = self.due()
         if not count:
             return
+        if self.put_off is not None and now_ns < self.wake_ns:
+            self.put_off(self.next_ns + count * self._interval_ns + self._alert_ns, now_ns)
         if late or count > 1 or now_ns >= self.series.end_ns or self.stood_still or not self.runner:
             self.runner = runner_of(sys._getframe(1))
             # A tick that became due while the count was read is early by as much.
@@ -181,6 +188,11 @@ class TickAccount:
                 self._prev_idle_ns = self._ticked()
             self.series.tick_within(lag_ns, 1)
             self._on_time(lag_ns, time.thread_time_ns())
+            if self.threads is not None and now_ns >= self.threads.next_ns:
+                self.threads.refresh(now_ns)
+            if lag_ns >= _USUAL_MOST_NS:
+                # Cores may be scarce: how long the loop waits for one must be known up to here.
+                self.look_at_queue()
         self._body_ns += time.perf_counter_ns() - now_ns
 
     def _on_time(self, lag_ns: int, cpu_ns: int) -> None:

@@ -148,7 +148,7 @@ class LoopMonitor:
             return
         try:
             while account.late:
-                self._settle_one(account, account.late.popleft(), tuple(watchdog.oversleeps))
+                self._settle_one(account, account.late.popleft(), watchdog.oversleeps)
         finally:
             self._settling.release()
 
@@ -219,10 +219,13 @@ class LoopMonitor:
         self._state = 'stopped'
 
     def _close(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.halt()
         if self._ticks is not None:
             self._ticks.close()
+        if self._watchdog is not None:
+            if self._watchdog.alive:
+                self._watchdog.halt()
+                self._watchdog.join()
+            self._watchdog.close()
         self._garbage.close()
         if self._idle is not None:
             self._idle.close()
@@ -329,7 +332,7 @@ class LoopMonitor:
             for sample in tuple(self._account.samples)
             if late.prev_ns < sample.at_ns <= late.now_ns
         ]
-        return stall(late, seen, tuple(self._watchdog.oversleeps))
+        return stall(late, seen, self._watchdog.oversleeps)
 
     def _read(self, reading: Reading, lasting: tuple[StallEvent, ...]) -> LoopReport:
         assert self._account is not None

@@ -25,7 +25,6 @@ _LEAST_CPU_NS = 500_000
 _PROOF_NS = 100_000
 _PER_THREAD_NS = 500_000
 _EVERY_NS = 9_000_000
-_ENUMERATE_NS = 50_000_000
 
 
 def _codes(*functions: object) -> frozenset[CodeType]:
@@ -151,7 +150,6 @@ class ThreadClocks:
         self._known: dict[int, threading.Thread] = {}
         self._cpu_ns: dict[int, int] = {}
         self.next_ns = 0
-        self._enumerate_ns = 0
         self._refreshed_ns = time.perf_counter_ns()
         self._clock: Callable[[int], int] = time.clock_gettime_ns if self.readable else lambda _: 0
 
@@ -165,9 +163,6 @@ class ThreadClocks:
 
     def refresh(self, now_ns: int) -> None:
         """Read the clocks, so that the next difference begins here."""
-        if now_ns >= self._enumerate_ns:
-            self._enumerate_ns = now_ns + _ENUMERATE_NS
-            self._know()
         for ident, thread in self._known.items():
             cpu_ns = self._read(thread)
             if cpu_ns is not None:
@@ -175,18 +170,15 @@ class ThreadClocks:
         self._refreshed_ns = now_ns
         self.next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * len(self._known))
 
-    def _know(self) -> None:
+    def know(self) -> None:
+        """Find out which threads there are; one that nobody knows yet is found when it matters."""
         self._known = {
             thread.ident: thread
             for thread in threading.enumerate()
             if thread.ident is not None and thread.ident not in self.excluded
         }
-        self._cpu_ns = {
-            # A copy: the loop's thread may add to it meanwhile.
-            ident: cpu_ns
-            for ident, cpu_ns in tuple(self._cpu_ns.items())
-            if ident in self._known
-        }
+        for ident in self._cpu_ns.keys() - self._known.keys():
+            self._cpu_ns.pop(ident, None)
 
     def evidence(self, frames: Mapping[int, FrameType]) -> tuple[OtherThread, ...]:
         """Return the threads that used CPU time since they were last looked at, most first.
@@ -200,7 +192,7 @@ class ThreadClocks:
                 continue
             thread = self._known.get(ident)
             if thread is None:
-                self._know()
+                self.know()
                 thread = self._known.get(ident)
             cpu_ns = self._read(thread) if thread is not None else None
             if thread is None or cpu_ns is None:

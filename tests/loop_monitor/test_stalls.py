@@ -56,7 +56,8 @@ async def test_length_of_a_block_is_known(block: Block) -> None:
     assert abs(statistics.median(errors)) <= 0.001 + noise_s, errors
     assert [stall.method for _, stall in pairs].count('busy_start') >= 6
     for truth, stall in pairs:
-        assert stall.low_s <= truth.length_s + noise_s
+        # When the block is over the loop may have to wait for a core.
+        assert stall.low_s <= truth.length_s + noise_s + (stall.starved_s or 0.0)
         assert truth.length_s <= stall.high_s + 0.001
         assert stall.low_s <= stall.duration_s <= stall.high_s
 
@@ -65,7 +66,7 @@ async def test_without_idle_time_a_block_lies_between_bounds() -> None:
     """Plain asyncio: lag <= truth <= lag + interval, and the middle of it is reported."""
     report, truths, noise_s = await observed(culprit_sleep, 0.05, 8, exact=False)
     for truth, stall in (pairs := matched(report, truths)):
-        assert stall.low_s <= truth.length_s + noise_s
+        assert stall.low_s <= truth.length_s + noise_s + (stall.starved_s or 0.0)
         assert truth.length_s <= stall.high_s + 0.001
         if report.utilization is None:
             assert stall.method == 'bounds'
