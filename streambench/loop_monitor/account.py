@@ -76,7 +76,6 @@ class TickAccount:
         stood_still: Set by the watchdog when it finds that the loop doesn't run at all.
         paused_ns: Time in which it didn't.
         queue: Tells how long the loop's thread has waited for a core, None where nobody does.
-        waited_ns: What it told last before the present stall, if there is one.
         put_off: Lets the watchdog sleep until a later instant, given now; None without one.
         wake_ns: From when on that isn't done once, so that it wakes now and then.
     """
@@ -100,7 +99,7 @@ class TickAccount:
         self.stood_still = False
         self.paused_ns = 0
         self.queue: RunQueue | None = None
-        self.waited_ns = 0
+        self._waited_ns = 0
         self.put_off: Callable[[int, int], None] | None = None
         self.wake_ns = 0
         self.start_counts: tuple[int, int, int] | None = None
@@ -131,19 +130,12 @@ class TickAccount:
         self.start_idle_ns = self._prev_idle_ns = self.idle.idle_ns() if self.idle else 0
         self.start_cpu_ns = self.prev_cpu_ns = time.thread_time_ns()
         self.start_counts = self.idle.counts() if self.idle else None
-        self.look_at_queue()
+        self._waited_ns = self.queue.waited_ns() if self.queue else 0
         self.series = SecondSeries(
             start_ns=now_ns,
             interval_ns=self.level.interval_ns,
             counters=self.counters(self.start_idle_ns, self.start_cpu_ns),
         )
-
-    def look_at_queue(self) -> int | None:
-        """Return how long the loop's thread has waited for a core since the last look."""
-        if self.queue is None:
-            return None
-        before_ns, self.waited_ns = self.waited_ns, self.queue.waited_ns()
-        return self.waited_ns - before_ns
 
     def _counters(self, idle_ns: int, cpu_ns: int, pauses_ns: int, iterations: int = NONE) -> Counters:
         return (
@@ -168,6 +160,10 @@ class TickAccount:
         now_ns = time.perf_counter_ns()
         lag_ns = now_ns - self.next_ns
         late = lag_ns > self._threshold_ns
+        waited_ns = None
+        if self.queue is not None and (lag_ns >= _USUAL_MOST_NS or now_ns >= self.wake_ns):
+            # Where cores are scarce, and now and then. Whatever it waits after this is the next tick's.
+            waited_ns = self.queue.waited_ns()
         others: tuple[OtherThread, ...] = ()
         if late and self.threads is not None:
             # Before anything gives the GIL away: the thread that held it stands where it did.
@@ -180,7 +176,7 @@ class TickAccount:
         if late or count > 1 or now_ns >= self.series.end_ns or self.stood_still or not self.runner:
             self.runner = runner_of(sys._getframe(1))
             # A tick that became due while the count was read is early by as much.
-            self.served(count, now_ns, others=others)
+            self.served(count, now_ns, others=others, waited_ns=waited_ns)
         else:
             self.next_ns += self._interval_ns
             self.prev_ns = now_ns
@@ -190,9 +186,8 @@ class TickAccount:
             self._on_time(lag_ns, time.thread_time_ns())
             if self.threads is not None and now_ns >= self.threads.next_ns:
                 self.threads.refresh(now_ns)
-            if lag_ns >= _USUAL_MOST_NS:
-                # Cores may be scarce: how long the loop waits for one must be known up to here.
-                self.look_at_queue()
+        if waited_ns is not None:
+            self._waited_ns = waited_ns
         self._body_ns += time.perf_counter_ns() - now_ns
 
     def _on_time(self, lag_ns: int, cpu_ns: int) -> None:
@@ -220,9 +215,18 @@ class TickAccount:
         now_ns: int,
         *,
         others: tuple[OtherThread, ...] = (),
+        waited_ns: int | None = None,
         unfinished: bool = False,
     ) -> None:
-        """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
+        """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring.
+
+        Args:
+            count: How many.
+            now_ns: When.
+            others: Other threads that had used CPU time.
+            waited_ns: What the account of the run queue said then, None if it wasn't read.
+            unfinished: Whether it is the end.
+        """
         due_ns, prev_ns = self.next_ns, self.prev_ns
         interval_ns = self._interval_ns
         next_ns = due_ns + count * interval_ns
@@ -236,12 +240,20 @@ class TickAccount:
             count, lag_ns, due_ns = 1, 0, now_ns
         if lag_ns > self._threshold_ns:
             used_ns = cpu_ns - self.prev_cpu_ns
+            starved_ns = self._starved_ns(waited_ns)
             self.late.append(
                 self._late(
-                    due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
+                    due_ns,
+                    prev_ns,
+                    now_ns,
+                    count,
+                    idle_ns,
+                    used_ns,
+                    starved_ns,
+                    others,
+                    unfinished=unfinished,
                 )
             )
-            self.look_at_queue()
         # After the late tick is noted: the watchdog drops its samples when it finds none.
         self.next_ns, self.prev_ns = next_ns, now_ns
         if count > 1:
@@ -274,6 +286,7 @@ class TickAccount:
         count: int,
         idle_ns: int,
         cpu_ns: int,
+        starved_ns: int | None,
         others: tuple[OtherThread, ...],
         *,
         unfinished: bool,
@@ -285,12 +298,18 @@ class TickAccount:
             count=count,
             idle_ns=idle_ns - self._prev_idle_ns if self.idle else None,
             cpu_ns=cpu_ns,
-            starved_ns=None if self.queue is None else self.queue.waited_ns() - self.waited_ns,
+            starved_ns=starved_ns,
             usual_ns=self._usual_ns,
             pauses=self.garbage.overlapping(prev_ns, now_ns),
             others=others,
             unfinished=unfinished,
         )
+
+    def _starved_ns(self, waited_ns: int | None) -> int | None:
+        """Return how long the loop's thread has waited for a core since a tick that was on time."""
+        if self.queue is None:
+            return None
+        return (self.queue.waited_ns() if waited_ns is None else waited_ns) - self._waited_ns
 
     def unfinished(self, now_ns: int) -> LateTick | None:
         """Return the stall that lasts at this moment, None if the loop is not late."""
@@ -300,7 +319,15 @@ class TickAccount:
         cpu_ns = time.thread_time_ns() - self.prev_cpu_ns
         idle_ns = self.idle.idle_ns() if self.idle else 0
         return self._late(
-            self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, (), unfinished=True
+            self.next_ns,
+            self.prev_ns,
+            now_ns,
+            count,
+            idle_ns,
+            cpu_ns,
+            self._starved_ns(None),
+            (),
+            unfinished=True,
         )
 
     def reading(self, now_ns: int) -> Reading:

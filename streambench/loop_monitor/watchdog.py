@@ -155,8 +155,6 @@ class Watchdog:
         elif not late:
             # Ticks that came before they were late.
             account.samples.clear()
-        if not late:
-            account.look_at_queue()
 
     def _look(self) -> None:
         """Take a sample of a loop that is late."""

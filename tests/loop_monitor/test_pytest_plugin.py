@@ -23,6 +23,10 @@ TESTS = """
     import asyncio, gc, threading, time
     import pytest
 
+    # Nor is it these tests' fault what pytest has made.
+    gc.collect()
+    gc.freeze()
+
     @pytest.mark.no_stall(max_ms=20)
     async def test_blocks():
         await asyncio.sleep(0.02)

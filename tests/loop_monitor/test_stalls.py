@@ -107,7 +107,8 @@ async def test_the_culprit_is_named(block: Block, exact: bool) -> None:
     assert len(right) >= 6, [(stall.cause, names(stall)) for _, stall in pairs]
     assert [names(stall) for pair in pairs if pair not in right and names(stall := pair[1])] == []
     causes = [stall.cause for _, stall in pairs]
-    assert causes.count('callback') >= 6, causes
+    # If it had no core for most of the time the machine is named, and it beside it.
+    assert causes.count('callback') + causes.count('cpu-starved') >= 6, causes
     shares = [stall.stacks[0].weight_s / stall.duration_s for _, stall in right]
     assert statistics.median(shares) >= 0.75
     assert [stall.task for _, stall in right].count('the guilty task') >= len(right) - 1
@@ -138,9 +139,8 @@ async def test_many_small_callbacks_are_one_stall() -> None:
         await asyncio.sleep(0.1)
     piles = [stall for stall in monitor.report().stalls if stall.duration_s > 0.025]
     assert len(piles) == 4
-    assert [('small_callback' in names(stall), stall.cause) for stall in piles].count(
-        (True, 'callback')
-    ) >= 3
+    found = [stall.cause for stall in piles if 'small_callback' in names(stall)]
+    assert found.count('callback') + found.count('cpu-starved') >= 3, found
 
 
 async def test_garbage_collection_is_named() -> None:
