@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from asyncio import base_events, events, selector_events
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
@@ -148,7 +148,7 @@ class ThreadClocks:
         self.excluded = frozenset(excluded)
         self.readable = sys.platform == 'linux'
         self._known: dict[int, threading.Thread] = {}
-        self._cpu_ns: dict[int, int] = {}
+        self._cpu_ns: dict[int | None, int] = {}
         self.next_ns = 0
         self._refreshed_ns = time.perf_counter_ns()
         self._clock: Callable[[int], int] = time.clock_gettime_ns if self.readable else lambda _: 0
@@ -163,10 +163,10 @@ class ThreadClocks:
 
     def refresh(self, now_ns: int) -> None:
         """Read the clocks, so that the next difference begins here."""
-        for ident, thread in self._known.items():
+        for thread in self._known.values():
             cpu_ns = self._read(thread)
             if cpu_ns is not None:
-                self._cpu_ns[ident] = cpu_ns
+                self._cpu_ns[thread.native_id] = cpu_ns
         self._refreshed_ns = now_ns
         self.next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * len(self._known))
 
@@ -177,8 +177,24 @@ class ThreadClocks:
             for thread in threading.enumerate()
             if thread.ident is not None and thread.ident not in self.excluded
         }
-        for ident in self._cpu_ns.keys() - self._known.keys():
-            self._cpu_ns.pop(ident, None)
+        alive = {thread.native_id for thread in self._known.values()}
+        for native_id in self._cpu_ns.keys() - alive:
+            self._cpu_ns.pop(native_id, None)
+
+    def _clocks(self, idents: Iterable[int]) -> Iterator[tuple[int, threading.Thread, int]]:
+        """Return ident, thread and CPU time of those threads whose clock can be read."""
+        renewed = False
+        for ident in idents:
+            thread = self._known.get(ident)
+            cpu_ns = self._read(thread) if thread is not None else None
+            if cpu_ns is None and not renewed:
+                # It is new; it may have got the ident of one that has ended.
+                renewed = True
+                self.know()
+                thread = self._known.get(ident)
+                cpu_ns = self._read(thread) if thread is not None else None
+            if thread is not None and cpu_ns is not None:
+                yield ident, thread, cpu_ns
 
     def evidence(self, frames: Mapping[int, FrameType]) -> tuple[OtherThread, ...]:
         """Return the threads that used CPU time since they were last looked at, most first.
@@ -187,21 +203,14 @@ class ThreadClocks:
             frames: What `sys._current_frames` returned just now.
         """
         found: list[tuple[int, int, threading.Thread]] = []
-        for ident in frames:
-            if ident in self.excluded:
-                continue
-            thread = self._known.get(ident)
-            if thread is None:
-                self.know()
-                thread = self._known.get(ident)
-            cpu_ns = self._read(thread) if thread is not None else None
-            if thread is None or cpu_ns is None:
-                continue
-            used_ns = cpu_ns - self._cpu_ns.get(ident, cpu_ns + 1)
-            if used_ns < 0:
-                # It is new, or got the ident of one that ended; before that the others were looked at.
+        for ident, thread, cpu_ns in self._clocks(frames.keys() - self.excluded):
+            before_ns = self._cpu_ns.get(thread.native_id)
+            if before_ns is None:
+                # It began after the others were looked at, or little before.
                 used_ns = min(cpu_ns, time.perf_counter_ns() - self._refreshed_ns)
-            self._cpu_ns[ident] = cpu_ns
+            else:
+                used_ns = cpu_ns - before_ns
+            self._cpu_ns[thread.native_id] = cpu_ns
             if used_ns >= _LEAST_CPU_NS:
                 found.append((used_ns, ident, thread))
         found.sort(key=lambda each: -each[0])
