@@ -31,6 +31,9 @@ _TAIL_NS = 12_000_000
 _LONG_TAIL = 25
 # A sample that the watchdog got so late was handed the GIL at the end of a call that held it.
 _HELD_NS = 8_000_000
+# Who computes in Python gives the GIL up every 5 ms: the watchdog waits longer for it only if a call
+# into C holds it, or if several compute.
+_LONG_NS = 7_000_000
 # Shares of a stall above which something is its cause, or below which it is nearly nothing.
 _HALF = 0.5
 _LITTLE = 0.3
@@ -206,8 +209,9 @@ def _cause(
     duration: int,
     gc: int,
     cpu: int,
-    starved: int,
+    starved: int | None,
     held: int,
+    held_long: int,
     other: int,
     working: int,
     waiting: int,
@@ -218,8 +222,9 @@ def _cause(
         duration: Of the stall.
         gc: Of it, garbage collection.
         cpu: CPU time of the loop's thread.
-        starved: Of it, time in which that thread was ready and no core was free, as far as known.
-        held: Of it, time that the watchdog overslept: it waited for the GIL, or for a core.
+        starved: Time in which that thread was ready and no core was free, at most; None if unknown.
+        held: Time that the watchdog overslept: it waited for the GIL, or for a core.
+        held_long: Of that, what was so long that a call into C must have held the GIL.
         other: CPU time of the busiest other thread that may have held the GIL.
         working: Weight of the samples in which the loop had called something.
         waiting: Weight of those in which it had not.
@@ -231,12 +236,16 @@ def _cause(
     # watchdog couldn't get it either. A frame of the loop may be that of a victim. On a machine that is
     # short of cores the thread that holds the GIL is itself kept from running for a part of the time.
     if cpu < other / 2:
-        if waiting >= working and other >= little and held >= half:
+        if waiting >= working and other >= little and held_long >= half:
             return 'gil'
-        if other >= half and (held >= half if working > waiting else held >= little):
+        if other >= half and held_long >= (half if working > waiting else little):
             return 'gil'
+        if starved is not None and cpu + starved < little and held_long >= half and working > waiting:
+            # It stands in a call of its own and neither computes nor waits for a core; but the one who
+            # had the GIL may have waited for a core itself.
+            return 'gil' if other >= little else 'unattributed'
     # Whoever stands there is a victim, too: it is the machine that didn't let it go on.
-    if starved >= half:
+    if starved is not None and starved >= half:
         return 'cpu-starved'
     if working > waiting:
         return 'callback'
@@ -266,13 +275,15 @@ def stall(
     others, suspect_ns = _others([*(sample.others for sample in samples), late.others])
     gc_ns = overlap_ns(late.pauses, start, late.now_ns)
     held = overlap_ns(oversleeps, start, late.now_ns)
+    long = [(due, woke) for due, woke in oversleeps if woke - due >= _LONG_NS]
     starved = None if late.starved_ns is None else min(late.starved_ns, duration)
     cause = _cause(
         duration=duration,
         gc=gc_ns,
         cpu=late.cpu_ns,
-        starved=starved or 0,
+        starved=starved,
         held=held,
+        held_long=overlap_ns(long, start, late.now_ns),
         other=suspect_ns,
         working=working,
         waiting=sum(weight for _, weight in weighed) - working,

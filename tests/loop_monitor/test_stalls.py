@@ -242,6 +242,20 @@ async def test_a_machine_without_a_free_core_is_not_the_callback_s_fault() -> No
     assert [stall for stall in blamed if stall.duration_s - (stall.starved_s or 0.0) > 0.02] == []
 
 
+async def test_a_thread_that_computes_in_python_is_not_blamed() -> None:
+    """It gives the GIL up every 5 ms; what blocked the loop is the loop's own call."""
+    async with LoopMonitor(exact=True) as monitor:
+        with hog(lambda: culprit_spin(0.3), 0.001):
+            await asyncio.sleep(0.1)
+            truths = await inject(culprit_sleep, 0.06, 6)
+    pairs = matched(monitor.report(), truths)
+    assert len(pairs) == 6
+    causes = [stall.cause for _, stall in pairs]
+    # Where the watchdog has no core it can't tell that from having no GIL, and names nobody.
+    assert causes.count('gil') <= 1, causes
+    assert causes.count('callback') >= 2, causes
+
+
 async def test_a_thread_that_works_without_the_gil_is_not_blamed() -> None:
     """It uses as much CPU as it likes; what blocked the loop is the loop's own call."""
     import hashlib
