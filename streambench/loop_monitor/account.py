@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
 
 from streambench.loop_monitor.attribution import LateTick, Sample
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.histogram import Histogram
+from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import Level
 from streambench.loop_monitor.run_queue import RunQueue
 from streambench.loop_monitor.seconds import NONE, Counters, SecondSeries
@@ -29,27 +29,6 @@ _BATCH = 16
 _DISPATCH_MOST_NS = 60_000
 # Ticks that took no more than so many times the least are taken for those of an idle loop.
 _IDLE_TIMES = 4
-
-
-class IdleClock(Protocol):
-    """How long a loop has waited with nothing to do."""
-
-    source: str
-
-    def idle_ns(self) -> int:
-        """Return the time in which the loop had nothing to do, in ns."""
-
-    def ticked(self) -> int:
-        """Return idle_ns, and note that a tick runs."""
-
-    def busy_since(self) -> tuple[int, int] | None:
-        """Return the earliest and latest begin of what the loop does, None if that can't be told."""
-
-    def counts(self) -> tuple[int, int, int] | None:
-        """Return iterations, events, events that were waiting; None if not counted."""
-
-    def close(self) -> None:
-        """Undo what was changed in the loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,13 +240,13 @@ def _cause(
             return 'gil'
         if other >= half and held_long >= (half if working > waiting else little):
             return 'gil'
-        if starved is not None and cpu + starved < little and held_long >= half and working > waiting:
-            # It stands in a call of its own and neither computes nor waits for a core; but the one who
-            # had the GIL may have waited for a core itself.
-            return 'gil' if other >= little else 'unattributed'
     # Whoever stands there is a victim, too: it is the machine that didn't let it go on.
     if starved is not None and starved >= half:
         return 'cpu-starved'
+    if starved is not None and cpu < min(little, other / 2) and held_long >= half and working > waiting:
+        # It stands in a call of its own and doesn't compute, and nobody got the GIL; but whoever had it
+        # may have waited for a core itself.
+        return 'gil' if other >= little else 'unattributed'
     if working > waiting:
         return 'callback'
     # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from streambench.loop_monitor import claims
-from streambench.loop_monitor.account import IdleClock, Reading, TickAccount
+from streambench.loop_monitor.account import Reading, TickAccount
 from streambench.loop_monitor.attribution import LateTick, Sample, stall
 from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import level_of
 from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
 from streambench.loop_monitor.refusals import LoopMonitorError, running_loop
