@@ -3,48 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
 
 from streambench.loop_monitor.attribution import LateTick, Sample
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.histogram import Histogram
+from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import Level
+from streambench.loop_monitor.run_queue import RunQueue
 from streambench.loop_monitor.seconds import NONE, Counters, SecondSeries
 from streambench.loop_monitor.stacks import OtherThread, ThreadClocks, runner_of, runner_of_task
 
 _USUAL_MOST_NS = 1_000_000
+# So many lags are counted at once: on an idle machine the code of it is not in the caches for just one.
+_BATCH = 16
 # An idle loop's way from epoll to a callback and back, in CPU time, if it is never seen idle: the upper
 # end of what was measured on asyncio and uvloop.
 _DISPATCH_MOST_NS = 60_000
 # Ticks that took no more than so many times the least are taken for those of an idle loop.
 _IDLE_TIMES = 4
-
-
-class IdleClock(Protocol):
-    """How long a loop has waited with nothing to do."""
-
-    source: str
-
-    def idle_ns(self) -> int:
-        """Return the time in which the loop had nothing to do, in ns."""
-
-    def ticked(self) -> int:
-        """Return idle_ns, and note that a tick runs."""
-
-    def busy_since(self) -> tuple[int, int] | None:
-        """Return the earliest and latest begin of what the loop does, None if that can't be told."""
-
-    def counts(self) -> tuple[int, int, int] | None:
-        """Return iterations, events, events that were waiting; None if not counted."""
-
-    def close(self) -> None:
-        """Undo what was changed in the loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +54,9 @@ class TickAccount:
         samples: What the watchdog saw, in order.
         stood_still: Set by the watchdog when it finds that the loop doesn't run at all.
         paused_ns: Time in which it didn't.
+        queue: Tells how long the loop's thread has waited for a core, None where nobody does.
+        put_off: Lets the watchdog sleep until a later instant, given now; None without one.
+        wake_ns: From when on that isn't done once, so that it wakes now and then.
     """
 
     def __init__(self, *, level: Level, idle: IdleClock | None, garbage: GarbageWatch) -> None:
@@ -79,15 +66,21 @@ class TickAccount:
         self._ticked = idle.ticked if idle else None
         self._interval_ns = level.interval_ns
         self._threshold_ns = level.threshold_ns
+        self._alert_ns = level.alert_ns
         self.threads: ThreadClocks | None = None
         self.due: Callable[[], int] = lambda: 0
         self.runner: FrameType | None = None
         self.backfilled = Histogram()
-        self.wakeup_lag = Histogram()
+        self._wakeup_lag = Histogram()
+        self._lags: list[int] = []
         self.late: deque[LateTick] = deque()
         self.samples: deque[Sample] = deque()
         self.stood_still = False
         self.paused_ns = 0
+        self.queue: RunQueue | None = None
+        self._waited_ns = 0
+        self.put_off: Callable[[int, int], None] | None = None
+        self.wake_ns = 0
         self.start_counts: tuple[int, int, int] | None = None
         self._prev_pauses_ns = 0
         self._usual_ns = 0
@@ -96,9 +89,18 @@ class TickAccount:
         self._idle_cpu_ns = self._idle_ticks = 0
         self.begin(time.perf_counter_ns())
 
-    def know_runner(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Find the frame that runs the loop before there is a tick that tells it."""
+    def know_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Find what is to be known of this thread, the loop's, before there is a tick."""
         self.runner = runner_of_task(loop)
+        with contextlib.suppress(OSError):
+            self.queue = RunQueue(threading.get_native_id())
+
+    def close(self) -> None:
+        """Let go of the thread; closing again does nothing."""
+        # Its locals would live on.
+        self.runner = None
+        if self.queue is not None:
+            self.queue.close()
 
     def begin(self, now_ns: int) -> None:
         """Set the begin to now: all is ready for the ticks."""
@@ -107,6 +109,7 @@ class TickAccount:
         self.start_idle_ns = self._prev_idle_ns = self.idle.idle_ns() if self.idle else 0
         self.start_cpu_ns = self.prev_cpu_ns = time.thread_time_ns()
         self.start_counts = self.idle.counts() if self.idle else None
+        self._waited_ns = self.queue.waited_ns() if self.queue else 0
         self.series = SecondSeries(
             start_ns=now_ns,
             interval_ns=self.level.interval_ns,
@@ -136,6 +139,10 @@ class TickAccount:
         now_ns = time.perf_counter_ns()
         lag_ns = now_ns - self.next_ns
         late = lag_ns > self._threshold_ns
+        waited_ns = None
+        if self.queue is not None and (lag_ns >= _USUAL_MOST_NS or now_ns >= self.wake_ns):
+            # Where cores are scarce, and now and then. Whatever it waits after this is the next tick's.
+            waited_ns = self.queue.waited_ns()
         others: tuple[OtherThread, ...] = ()
         if late and self.threads is not None:
             # Before anything gives the GIL away: the thread that held it stands where it did.
@@ -143,10 +150,12 @@ class TickAccount:
         count = self.due()
         if not count:
             return
+        if self.put_off is not None and now_ns < self.wake_ns:
+            self.put_off(self.next_ns + count * self._interval_ns + self._alert_ns, now_ns)
         if late or count > 1 or now_ns >= self.series.end_ns or self.stood_still or not self.runner:
             self.runner = runner_of(sys._getframe(1))
             # A tick that became due while the count was read is early by as much.
-            self.served(count, now_ns, others=others)
+            self.served(count, now_ns, others=others, waited_ns=waited_ns)
         else:
             self.next_ns += self._interval_ns
             self.prev_ns = now_ns
@@ -154,10 +163,16 @@ class TickAccount:
                 self._prev_idle_ns = self._ticked()
             self.series.tick_within(lag_ns, 1)
             self._on_time(lag_ns, time.thread_time_ns())
+            if self.threads is not None and now_ns >= self.threads.next_ns:
+                self.threads.refresh(now_ns)
+        if waited_ns is not None:
+            self._waited_ns = waited_ns
         self._body_ns += time.perf_counter_ns() - now_ns
 
     def _on_time(self, lag_ns: int, cpu_ns: int) -> None:
-        self.wakeup_lag.add(lag_ns)
+        self._lags.append(lag_ns)
+        if len(self._lags) >= _BATCH:
+            self._count()
         used_ns = cpu_ns - self.prev_cpu_ns
         if 0 < used_ns < self._least_cpu_ns:
             self._least_cpu_ns = used_ns
@@ -168,15 +183,29 @@ class TickAccount:
         self.prev_cpu_ns = cpu_ns
         self._prev_pauses_ns = self.garbage.total_ns
 
+    def _count(self) -> None:
+        for lag_ns in self._lags:
+            self._wakeup_lag.add(lag_ns)
+        self._lags.clear()
+
     def served(
         self,
         count: int,
         now_ns: int,
         *,
         others: tuple[OtherThread, ...] = (),
+        waited_ns: int | None = None,
         unfinished: bool = False,
     ) -> None:
-        """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring."""
+        """Account for ticks that are served at `now_ns`, by a wake-up or by the end of monitoring.
+
+        Args:
+            count: How many.
+            now_ns: When.
+            others: Other threads that had used CPU time.
+            waited_ns: What the account of the run queue said then, None if it wasn't read.
+            unfinished: Whether it is the end.
+        """
         due_ns, prev_ns = self.next_ns, self.prev_ns
         interval_ns = self._interval_ns
         next_ns = due_ns + count * interval_ns
@@ -190,9 +219,18 @@ class TickAccount:
             count, lag_ns, due_ns = 1, 0, now_ns
         if lag_ns > self._threshold_ns:
             used_ns = cpu_ns - self.prev_cpu_ns
+            starved_ns = self._starved_ns(waited_ns)
             self.late.append(
                 self._late(
-                    due_ns, prev_ns, now_ns, count, idle_ns, used_ns, others, unfinished=unfinished
+                    due_ns,
+                    prev_ns,
+                    now_ns,
+                    count,
+                    idle_ns,
+                    used_ns,
+                    starved_ns,
+                    others,
+                    unfinished=unfinished,
                 )
             )
         # After the late tick is noted: the watchdog drops its samples when it finds none.
@@ -209,6 +247,12 @@ class TickAccount:
         self._on_time(lag_ns, cpu_ns)
 
     @property
+    def wakeup_lag(self) -> Histogram:
+        """Lateness of the ticks with a wake-up of their own."""
+        self._count()
+        return self._wakeup_lag
+
+    @property
     def lag(self) -> Histogram:
         """Lateness of every tick: of those with a wake-up, and of those that were missed."""
         return self.wakeup_lag.plus(self.backfilled)
@@ -221,6 +265,7 @@ class TickAccount:
         count: int,
         idle_ns: int,
         cpu_ns: int,
+        starved_ns: int | None,
         others: tuple[OtherThread, ...],
         *,
         unfinished: bool,
@@ -232,11 +277,18 @@ class TickAccount:
             count=count,
             idle_ns=idle_ns - self._prev_idle_ns if self.idle else None,
             cpu_ns=cpu_ns,
+            starved_ns=starved_ns,
             usual_ns=self._usual_ns,
             pauses=self.garbage.overlapping(prev_ns, now_ns),
             others=others,
             unfinished=unfinished,
         )
+
+    def _starved_ns(self, waited_ns: int | None) -> int | None:
+        """Return how long the loop's thread has waited for a core since a tick that was on time."""
+        if self.queue is None:
+            return None
+        return (self.queue.waited_ns() if waited_ns is None else waited_ns) - self._waited_ns
 
     def unfinished(self, now_ns: int) -> LateTick | None:
         """Return the stall that lasts at this moment, None if the loop is not late."""
@@ -246,7 +298,15 @@ class TickAccount:
         cpu_ns = time.thread_time_ns() - self.prev_cpu_ns
         idle_ns = self.idle.idle_ns() if self.idle else 0
         return self._late(
-            self.next_ns, self.prev_ns, now_ns, count, idle_ns, cpu_ns, (), unfinished=True
+            self.next_ns,
+            self.prev_ns,
+            now_ns,
+            count,
+            idle_ns,
+            cpu_ns,
+            self._starved_ns(None),
+            (),
+            unfinished=True,
         )
 
     def reading(self, now_ns: int) -> Reading:

@@ -31,6 +31,9 @@ _TAIL_NS = 12_000_000
 _LONG_TAIL = 25
 # A sample that the watchdog got so late was handed the GIL at the end of a call that held it.
 _HELD_NS = 8_000_000
+# Who computes in Python gives the GIL up every 5 ms: the watchdog waits longer for it only if a call
+# into C holds it, or if several compute.
+_LONG_NS = 7_000_000
 # Shares of a stall above which something is its cause, or below which it is nearly nothing.
 _HALF = 0.5
 _LITTLE = 0.3
@@ -68,6 +71,7 @@ class LateTick:
         count: Ticks due until then.
         idle_ns: Time since prev_ns in which the loop waited, None if not known.
         cpu_ns: CPU time of the loop's thread since prev_ns.
+        starved_ns: Time in which that thread was ready and no core was free, at most; None if unknown.
         usual_ns: Lateness of this loop's usual tick.
         pauses: Begin and end of garbage collections since prev_ns.
         others: Other threads that had used CPU time.
@@ -80,6 +84,7 @@ class LateTick:
     count: int
     idle_ns: int | None
     cpu_ns: int
+    starved_ns: int | None
     usual_ns: int
     pauses: tuple[tuple[int, int], ...]
     others: tuple[OtherThread, ...]
@@ -200,7 +205,16 @@ def _others(evidence: Sequence[tuple[OtherThread, ...]]) -> tuple[tuple[ThreadSt
 
 
 def _cause(
-    *, duration: int, gc: int, cpu: int, held: int, other: int, working: int, waiting: int
+    *,
+    duration: int,
+    gc: int,
+    cpu: int,
+    starved: int | None,
+    held: int,
+    held_long: int,
+    other: int,
+    working: int,
+    waiting: int,
 ) -> Cause:
     """Return the first cause that the evidence shows; all arguments in ns.
 
@@ -208,7 +222,9 @@ def _cause(
         duration: Of the stall.
         gc: Of it, garbage collection.
         cpu: CPU time of the loop's thread.
-        held: Of it, time that the watchdog overslept: it waited for the GIL, or for a core.
+        starved: Time in which that thread was ready and no core was free, at most; None if unknown.
+        held: Time that the watchdog overslept: it waited for the GIL, or for a core.
+        held_long: Of that, what was so long that a call into C must have held the GIL.
         other: CPU time of the busiest other thread that may have held the GIL.
         working: Weight of the samples in which the loop had called something.
         waiting: Weight of those in which it had not.
@@ -220,10 +236,17 @@ def _cause(
     # watchdog couldn't get it either. A frame of the loop may be that of a victim. On a machine that is
     # short of cores the thread that holds the GIL is itself kept from running for a part of the time.
     if cpu < other / 2:
-        if waiting >= working and other >= little and held >= half:
+        if waiting >= working and other >= little and held_long >= half:
             return 'gil'
-        if other >= half and (held >= half if working > waiting else held >= little):
+        if other >= half and held_long >= (half if working > waiting else little):
             return 'gil'
+    # Whoever stands there is a victim, too: it is the machine that didn't let it go on.
+    if starved is not None and starved >= half:
+        return 'cpu-starved'
+    if starved is not None and cpu < min(little, other / 2) and held_long >= half and working > waiting:
+        # It stands in a call of its own and doesn't compute, and nobody got the GIL; but whoever had it
+        # may have waited for a core itself.
+        return 'gil' if other >= little else 'unattributed'
     if working > waiting:
         return 'callback'
     # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
@@ -252,11 +275,15 @@ def stall(
     others, suspect_ns = _others([*(sample.others for sample in samples), late.others])
     gc_ns = overlap_ns(late.pauses, start, late.now_ns)
     held = overlap_ns(oversleeps, start, late.now_ns)
+    long = [(due, woke) for due, woke in oversleeps if woke - due >= _LONG_NS]
+    starved = None if late.starved_ns is None else min(late.starved_ns, duration)
     cause = _cause(
         duration=duration,
         gc=gc_ns,
         cpu=late.cpu_ns,
+        starved=starved,
         held=held,
+        held_long=overlap_ns(long, start, late.now_ns),
         other=suspect_ns,
         working=working,
         waiting=sum(weight for _, weight in weighed) - working,
@@ -273,6 +300,7 @@ def stall(
         cause=cause,
         cpu_s=min(late.cpu_ns, duration) / NS_PER_S,
         gc_s=gc_ns / NS_PER_S,
+        starved_s=None if starved is None else starved / NS_PER_S,
         task=heaviest.task if heaviest else None,
         coroutine=heaviest.coroutine if heaviest else None,
         stacks=tuple(

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from streambench.loop_monitor.report import Cause, Frame, LoopReport, StallEvent
 
+# A smaller share of a stall in which there was no core isn't charged to the machine.
+_NOTABLE = 0.1
 UNNAMED_TASK = re.compile(r'Task-\d+')
 
 
@@ -100,11 +102,17 @@ def charges(stall: StallEvent) -> Iterator[Charge]:
         other = stall.other_threads[0]
         part = left if other.cpu_s is None else min(left, other.cpu_s)
         yield Charge(part, 'gil', thread=other.thread, frames=other.frames)
-    elif stall.cause == 'cpu-starved':
+    elif stall.cause == 'cpu-starved' and not (stall.starved_s and stall.stacks):
         yield Charge(left, 'cpu-starved')
-    elif stall.cause == 'callback':
+    elif stall.cause in ('callback', 'cpu-starved'):
+        own = 1.0
+        if stall.starved_s is not None and stall.starved_s > _NOTABLE * left:
+            # For that part of the time there was no core for whoever stood there.
+            own -= min(1.0, stall.starved_s / left)
+            yield Charge(left * (1 - own), 'cpu-starved')
+            left *= own
         for stack in stall.stacks:
-            part = min(left, stack.weight_s)
+            part = min(left, stack.weight_s * own)
             left -= part
             if part > 0:
                 yield Charge(part, 'callback', task, frames=stack.frames)

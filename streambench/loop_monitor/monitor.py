@@ -9,13 +9,14 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from streambench.loop_monitor import refusals
-from streambench.loop_monitor.account import IdleClock, Reading, TickAccount
+from streambench.loop_monitor import claims
+from streambench.loop_monitor.account import Reading, TickAccount
 from streambench.loop_monitor.attribution import LateTick, Sample, stall
 from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import level_of
 from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
-from streambench.loop_monitor.refusals import LoopMonitorError
+from streambench.loop_monitor.refusals import LoopMonitorError, running_loop
 from streambench.loop_monitor.report import LoopReport, StallEvent
 from streambench.loop_monitor.seconds import NONE
 from streambench.loop_monitor.selector import SelectorClock, SelectorUnavailableError
@@ -83,9 +84,9 @@ class LoopMonitor:
         """
         if self._state != 'new':
             raise LoopMonitorError(f'this monitor is {self._state}: make a new one for each use')
-        loop = refusals.running_loop()
+        loop = running_loop()
         if self._level.name != 'off':
-            refusals.claim(loop, self)
+            claims.claim(loop, level=self._level.name, disown=self.disown)
         self._loop = loop
         self._thread = threading.get_ident()
         self._state = 'running'
@@ -103,7 +104,7 @@ class LoopMonitor:
             return
         self._idle = self._idle_clock(loop)
         account = self._account = TickAccount(level=self._level, idle=self._idle, garbage=self._garbage)
-        account.know_runner(loop)
+        account.know_thread(loop)
         self._garbage.start()
         waiting = frozenset([self._idle.code]) if isinstance(self._idle, SelectorClock) else frozenset()
         self._watchdog = Watchdog(loop, account, waiting=waiting, settle=self._settle)
@@ -129,8 +130,8 @@ class LoopMonitor:
                 return None
         if not self._exact:
             self._unavailable.append(
-                'utilization and begin of stalls: on asyncio they need exact=True, which replaces the '
-                "selector's select()"
+                'utilization and begin of stalls: on asyncio they need exact=True (--exact), which '
+                "replaces the selector's select()"
             )
             return None
         try:
@@ -148,7 +149,7 @@ class LoopMonitor:
             return
         try:
             while account.late:
-                self._settle_one(account, account.late.popleft(), tuple(watchdog.oversleeps))
+                self._settle_one(account, account.late.popleft(), watchdog.oversleeps)
         finally:
             self._settling.release()
 
@@ -219,18 +220,20 @@ class LoopMonitor:
         self._state = 'stopped'
 
     def _close(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.halt()
         if self._ticks is not None:
             self._ticks.close()
+        if self._watchdog is not None:
+            if self._watchdog.alive:
+                self._watchdog.halt()
+                self._watchdog.join()
+            self._watchdog.close()
         self._garbage.close()
         if self._idle is not None:
             self._idle.close()
         if self._account is not None:
-            # Its locals would live on.
-            self._account.runner = None
+            self._account.close()
         if self._loop is not None:
-            refusals.release(self._loop)
+            claims.release(self._loop)
         self._ticks = None
         self._idle = None
         self._loop = None
@@ -330,7 +333,7 @@ class LoopMonitor:
             for sample in tuple(self._account.samples)
             if late.prev_ns < sample.at_ns <= late.now_ns
         ]
-        return stall(late, seen, tuple(self._watchdog.oversleeps))
+        return stall(late, seen, self._watchdog.oversleeps)
 
     def _read(self, reading: Reading, lasting: tuple[StallEvent, ...]) -> LoopReport:
         assert self._account is not None

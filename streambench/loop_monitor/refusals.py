@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from streambench.loop_monitor.monitor import LoopMonitor
 
 
 class LoopMonitorError(RuntimeError):
     """A monitor can't do what was asked; the message says what, and the remedy."""
-
-
-_active: dict[int, LoopMonitor] = {}
-_hooked = False
 
 
 def free_threaded() -> bool:
@@ -45,34 +36,3 @@ def running_loop() -> asyncio.AbstractEventLoop:
             f'no event loop runs in thread {threading.current_thread().name!r}: start the monitor in a '
             'coroutine or a callback of the loop'
         ) from None
-
-
-def claim(loop: asyncio.AbstractEventLoop, monitor: LoopMonitor) -> None:
-    """Note that a monitor observes a loop.
-
-    Raises:
-        LoopMonitorError: If another one does.
-    """
-    global _hooked
-    other = _active.setdefault(id(loop), monitor)
-    if other is not monitor:
-        raise LoopMonitorError(
-            f'this loop has a monitor already (level {other.level!r}): stop that one first, or read it '
-            'with snapshot()'
-        )
-    if not _hooked and hasattr(os, 'register_at_fork'):
-        os.register_at_fork(after_in_child=_forked)
-        _hooked = True
-
-
-def release(loop: asyncio.AbstractEventLoop) -> None:
-    """Note that a loop isn't observed any more."""
-    _active.pop(id(loop), None)
-
-
-def _forked() -> None:
-    """Disown in a forked child the monitors of its parent: their watchdogs stayed there."""
-    monitors = list(_active.values())
-    _active.clear()
-    for monitor in monitors:
-        monitor.disown()

@@ -121,6 +121,8 @@ class StallEvent:
         cause: Why; `unattributed` where the evidence doesn't say.
         cpu_s: CPU time that the loop's thread used since the tick before.
         gc_s: Time in which the garbage collector ran, in whatever thread.
+        starved_s: Time in which the loop's thread was ready to run and no core was free, at most; None
+            where the kernel doesn't tell.
         task: Name of the asyncio task that ran, or None (a plain callback, or not seen).
         coroutine: Qualified name of its coroutine.
         stacks: The loop's thread, heaviest first; at most a handful.
@@ -141,6 +143,7 @@ class StallEvent:
     cause: Cause
     cpu_s: float
     gc_s: float
+    starved_s: float | None
     task: str | None
     coroutine: str | None
     stacks: tuple[WeightedStack, ...]

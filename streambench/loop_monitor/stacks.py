@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from asyncio import base_events, events, selector_events
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
 from streambench.loop_monitor.garbage import GarbageWatch
+from streambench.loop_monitor.histogram import Histogram
 from streambench.loop_monitor.ticks import LoopTicks
 
 MAX_FRAMES = 40
@@ -24,7 +25,6 @@ _LEAST_CPU_NS = 500_000
 _PROOF_NS = 100_000
 _PER_THREAD_NS = 500_000
 _EVERY_NS = 9_000_000
-_ENUMERATE_NS = 50_000_000
 
 
 def _codes(*functions: object) -> frozenset[CodeType]:
@@ -39,6 +39,7 @@ _MACHINERY = _codes(
     LoopTicks._ready,
 )
 _LISTENER = GarbageWatch.heard.__code__
+_COUNTER = Histogram.add.__code__
 _HANDLE = events.Handle._run.__code__
 # What the loop itself calls when it waits or has just waited.
 _WAITING = _codes(
@@ -90,9 +91,11 @@ def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawSta
     """Return a stack, without the frame `until` and those outside of it."""
     codes: list[CodeType] = []
     lines: list[int] = []
-    # A collection ends in our own listener, which is where the interpreter lets other threads look.
-    while frame is not None and frame.f_code is _LISTENER:
-        frame = frame.f_back
+    # A collection ends in our own listener, or in what that calls: there the interpreter lets other
+    # threads look.
+    called = frame.f_back if frame is not None and frame.f_code is _COUNTER else frame
+    while called is not None and called.f_code is _LISTENER:
+        frame = called = called.f_back
     while frame is not None and frame is not until and len(codes) < MAX_FRAMES:
         codes.append(frame.f_code)
         lines.append(frame.f_lineno or 0)
@@ -134,6 +137,9 @@ class ThreadClocks:
     A stack doesn't tell a thread that runs from one that waits: the leaf of both may be a call into C.
     CPU time does. Threads that Python's `threading` doesn't know are not seen.
 
+    Attributes:
+        next_ns: When they are to be refreshed again; seldom if they are many.
+
     Args:
         excluded: Idents of threads to leave out.
     """
@@ -142,10 +148,9 @@ class ThreadClocks:
         self.excluded = frozenset(excluded)
         self.readable = sys.platform == 'linux'
         self._known: dict[int, threading.Thread] = {}
-        self._cpu_ns: dict[int, int] = {}
-        self._next_ns = 0
-        self._count = 0
-        self._enumerate_ns = 0
+        self._cpu_ns: dict[int | None, int] = {}
+        self.next_ns = 0
+        self._refreshed_ns = time.perf_counter_ns()
         self._clock: Callable[[int], int] = time.clock_gettime_ns if self.readable else lambda _: 0
 
     def _read(self, thread: threading.Thread) -> int | None:
@@ -157,27 +162,39 @@ class ThreadClocks:
             return None
 
     def refresh(self, now_ns: int) -> None:
-        """Read the clocks, so that the next difference begins here; seldom if the threads are many."""
-        if now_ns < self._next_ns:
-            return
-        count = threading.active_count()
-        if count != self._count or now_ns >= self._enumerate_ns:
-            self._count = count
-            self._enumerate_ns = now_ns + _ENUMERATE_NS
-            self._know()
-        for ident, thread in self._known.items():
+        """Read the clocks, so that the next difference begins here."""
+        for thread in self._known.values():
             cpu_ns = self._read(thread)
             if cpu_ns is not None:
-                self._cpu_ns[ident] = cpu_ns
-        self._next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * count)
+                self._cpu_ns[thread.native_id] = cpu_ns
+        self._refreshed_ns = now_ns
+        self.next_ns = now_ns + max(_EVERY_NS, _PER_THREAD_NS * len(self._known))
 
-    def _know(self) -> None:
+    def know(self) -> None:
+        """Find out which threads there are; one that nobody knows yet is found when it matters."""
         self._known = {
             thread.ident: thread
             for thread in threading.enumerate()
             if thread.ident is not None and thread.ident not in self.excluded
         }
-        self._cpu_ns = {ident: cpu_ns for ident, cpu_ns in self._cpu_ns.items() if ident in self._known}
+        alive = {thread.native_id for thread in self._known.values()}
+        for native_id in self._cpu_ns.keys() - alive:
+            self._cpu_ns.pop(native_id, None)
+
+    def _clocks(self, idents: Iterable[int]) -> Iterator[tuple[int, threading.Thread, int]]:
+        """Return ident, thread and CPU time of those threads whose clock can be read."""
+        renewed = False
+        for ident in idents:
+            thread = self._known.get(ident)
+            cpu_ns = self._read(thread) if thread is not None else None
+            if cpu_ns is None and not renewed:
+                # It is new; it may have got the ident of one that has ended.
+                renewed = True
+                self.know()
+                thread = self._known.get(ident)
+                cpu_ns = self._read(thread) if thread is not None else None
+            if thread is not None and cpu_ns is not None:
+                yield ident, thread, cpu_ns
 
     def evidence(self, frames: Mapping[int, FrameType]) -> tuple[OtherThread, ...]:
         """Return the threads that used CPU time since they were last looked at, most first.
@@ -186,21 +203,14 @@ class ThreadClocks:
             frames: What `sys._current_frames` returned just now.
         """
         found: list[tuple[int, int, threading.Thread]] = []
-        for ident in frames:
-            if ident in self.excluded:
-                continue
-            thread = self._known.get(ident)
-            if thread is None:
-                self._know()
-                thread = self._known.get(ident)
-            cpu_ns = self._read(thread) if thread is not None else None
-            if thread is None or cpu_ns is None:
-                continue
-            # A thread that is new, or that got the ident of one that ended, began at 0.
-            used_ns = cpu_ns - self._cpu_ns.get(ident, 0)
-            if used_ns < 0:
-                used_ns = cpu_ns
-            self._cpu_ns[ident] = cpu_ns
+        for ident, thread, cpu_ns in self._clocks(frames.keys() - self.excluded):
+            before_ns = self._cpu_ns.get(thread.native_id)
+            if before_ns is None:
+                # It began after the others were looked at, or little before.
+                used_ns = min(cpu_ns, time.perf_counter_ns() - self._refreshed_ns)
+            else:
+                used_ns = cpu_ns - before_ns
+            self._cpu_ns[thread.native_id] = cpu_ns
             if used_ns >= _LEAST_CPU_NS:
                 found.append((used_ns, ident, thread))
         found.sort(key=lambda each: -each[0])

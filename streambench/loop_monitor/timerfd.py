@@ -24,12 +24,13 @@ class _Times(ctypes.Structure):
     _fields_ = (('interval', _Span), ('first', _Span))
 
 
-def open_timer(*, first_ns: int, interval_ns: int) -> int:
-    """Return a non-blocking descriptor that becomes readable at `first_ns` and then every interval.
+def open_timer(*, first_ns: int, interval_ns: int, blocking: bool = False) -> int:
+    """Return a descriptor that becomes readable at `first_ns` and then every interval.
 
     Args:
         first_ns: Instant of `time.perf_counter_ns`.
-        interval_ns: Time between expirations.
+        interval_ns: Time between expirations, 0 for one only.
+        blocking: Whether to read from it is to wait for the next one.
 
     Raises:
         OSError: If this system has no such timer, or another clock.
@@ -39,7 +40,8 @@ def open_timer(*, first_ns: int, interval_ns: int) -> int:
     if abs(time.monotonic_ns() - time.perf_counter_ns()) > 1_000_000_000:
         raise OSError('time.perf_counter is not CLOCK_MONOTONIC here')
     if sys.version_info >= (3, 13):
-        fd = os.timerfd_create(_CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
+        flags = os.TFD_CLOEXEC | (0 if blocking else os.TFD_NONBLOCK)
+        fd = os.timerfd_create(_CLOCK_MONOTONIC, flags=flags)
         try:
             os.timerfd_settime_ns(
                 fd, flags=os.TFD_TIMER_ABSTIME, initial=first_ns, interval=interval_ns
@@ -51,7 +53,7 @@ def open_timer(*, first_ns: int, interval_ns: int) -> int:
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, 'timerfd_create'):
         raise OSError('this C library has no timerfd_create')
-    fd = library.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = library.timerfd_create(_CLOCK_MONOTONIC, os.O_CLOEXEC | (0 if blocking else os.O_NONBLOCK))
     if fd < 0:
         raise OSError(ctypes.get_errno(), 'timerfd_create failed')
     times = _Times(

@@ -270,7 +270,8 @@ def lints(reports: Sequence[LoopReport]) -> list[str]:
     piles = sum(map(_undecided, stalls))
     if piles:
         found.append(
-            f'{counted(piles, "stall")} without a dominant stack: many small callbacks in a row'
+            f'{counted(piles, "stall")} without a dominant stack: many small callbacks in a row, or '
+            'one that did many things'
         )
     seconds = [second for report in reports for second in report.seconds if second.duration_s >= 0.5]
     busy = sum(second.utilization is not None and second.utilization >= BUSY for second in seconds)

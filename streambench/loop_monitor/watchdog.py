@@ -1,7 +1,7 @@
 """The thread that looks at the loop's stack, but only when the loop is late.
 
-It sleeps until the next tick is overdue; if the tick has come by then, it sleeps again. That costs one
-wake-up per interval, where a watchdog that polls costs several per cent.
+It waits for a deadline that every tick puts off. Ten times a second it lets one pass on purpose, to see
+how long a thread waits for the GIL, and does its chores.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import contextlib
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from types import CodeType
 
 from streambench.loop_monitor.account import TickAccount
 from streambench.loop_monitor.attribution import Sample
+from streambench.loop_monitor.deadline import deadline
 from streambench.loop_monitor.histogram import Histogram
 from streambench.loop_monitor.stacks import (
     MAX_FRAMES,
@@ -30,11 +30,8 @@ _SAMPLE_NS = 2_000_000
 # A stall of t is sampled every t/50 at most: its stacks are known to 2 %, and 10 s take 300 samples.
 _SAMPLES_PER_AGE = 50
 _EVIDENCE_NS = 10_000_000
-_CPU_NS = 100_000_000
-_OVERSLEPT_NS = 1_000_000
-_KEPT = 1024
-_STILL_S = 0.05
-NS_PER_S = 1_000_000_000
+_CHORES_NS = 100_000_000
+_STILL_NS = 50_000_000
 
 
 class Watchdog:
@@ -42,7 +39,7 @@ class Watchdog:
 
     Attributes:
         delay: How much too late it woke: what a thread waits for the GIL and a core.
-        oversleeps: Intervals of 1 ms and more in which it wanted to run and didn't.
+        cpu_ns: CPU time of its thread, as of the last chores.
 
     Args:
         loop: The loop, for its current task.
@@ -60,7 +57,6 @@ class Watchdog:
         settle: Callable[[], None],
     ) -> None:
         self.delay = Histogram()
-        self.oversleeps: deque[tuple[int, int]] = deque(maxlen=_KEPT)
         self.cpu_ns = 0
         self._loop = loop
         self._account = account
@@ -68,10 +64,9 @@ class Watchdog:
         self._settle = settle
         self._loop_ident = threading.get_ident()
         self._next_evidence_ns = 0
-        self._next_cpu_ns = 0
-        # Held until the end: waiting for it is a sleep that can be cut short.
-        self._halt = threading.Lock()
-        self._halt.acquire()
+        self._looked_at_ns = 0
+        self._deadline = deadline()
+        self._halted = False
         self._ended: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name='loop-monitor-watchdog', daemon=True)
 
@@ -79,6 +74,7 @@ class Watchdog:
         """Begin to watch; the calling thread is the loop's."""
         self._thread.start()
         self._account.threads = ThreadClocks((self._loop_ident, self._thread.ident or 0))
+        self._account.put_off = self._deadline.put_off
 
     def halt(self, ended: Callable[[], object] | None = None) -> None:
         """Tell it to end.
@@ -87,17 +83,28 @@ class Watchdog:
             ended: Called from its thread as the last thing it does.
         """
         self._ended = ended
-        with contextlib.suppress(RuntimeError):
-            self._halt.release()
+        self._halted = True
+        now_ns = time.perf_counter_ns()
+        self._deadline.put_off(now_ns, now_ns)
 
     @property
     def alive(self) -> bool:
         """Whether its thread has not ended."""
         return self._thread.is_alive()
 
+    @property
+    def oversleeps(self) -> tuple[tuple[int, int], ...]:
+        """Intervals of 1 ms and more in which it wanted to run and didn't."""
+        return tuple(self._deadline.oversleeps)
+
     def join(self) -> None:
         """Wait until it has ended."""
         self._thread.join()
+
+    def close(self) -> None:
+        """Let go of what it waited with; it has ended."""
+        self._account.put_off = None
+        self._deadline.close()
 
     def _run(self) -> None:
         try:
@@ -110,51 +117,44 @@ class Watchdog:
                     self._ended()
 
     def _watch(self) -> None:
-        account, now, sleep = self._account, time.perf_counter_ns, self._slept
+        account, deadline, now = self._account, self._deadline, time.perf_counter_ns
         alert_ns = account.level.alert_ns
+        now_ns, pause_ns = now(), 0
         while True:
-            due_ns = account.next_ns + alert_ns
-            now_ns = now()
-            if now_ns < due_ns:
-                if sleep(now_ns, due_ns, count=True):
+            deadline.put_off(max(account.next_ns + alert_ns, now_ns + pause_ns), now_ns)
+            late_ns = None
+            while late_ns is None:
+                if self._halted:
                     return
+                deadline.wait()
                 now_ns = now()
-                if now_ns >= account.next_ns + alert_ns:
-                    # Late: the clocks of the other threads must not be read before it is looked at.
-                    continue
-                if account.threads is not None:
-                    account.threads.refresh(now_ns)
-                if account.late:
-                    self._next_evidence_ns = 0
-                    self._settle()
-                elif account.samples:
-                    # The tick came before it was late.
-                    account.samples.clear()
-                if now_ns >= self._next_cpu_ns:
-                    self.cpu_ns = time.thread_time_ns()
-                    self._next_cpu_ns = now_ns + _CPU_NS
-                continue
-            if not self._loop.is_running():
+                late_ns = deadline.come(now_ns)
+            due_ns, pause_ns = account.next_ns + alert_ns, 0
+            stands = now_ns >= due_ns and not self._loop.is_running()
+            late = now_ns >= due_ns and not stands
+            if stands:
                 account.stood_still = True
-                if self._halt.acquire(timeout=_STILL_S):
-                    return
-                continue
-            self._look()
+                pause_ns = _STILL_NS
+            elif late:
+                # First of all: it may be over soon.
+                self._look()
+                pause_ns = max(_SAMPLE_NS, (now_ns - due_ns) // _SAMPLES_PER_AGE)
+            if now_ns >= account.wake_ns:
+                self.delay.add(late_ns)
+                self._do_chores(late=late)
+                account.wake_ns = now_ns + _CHORES_NS
             now_ns = now()
-            pause_ns = max(_SAMPLE_NS, (now_ns - due_ns) // _SAMPLES_PER_AGE)
-            if sleep(now_ns, now_ns + pause_ns, count=False):
-                return
 
-    def _slept(self, now_ns: int, until_ns: int, *, count: bool) -> bool:
-        """Sleep, take note of having woken late, and return whether to end."""
-        if self._halt.acquire(timeout=(until_ns - now_ns) / NS_PER_S):
-            return True
-        woke_ns = time.perf_counter_ns()
-        if count:
-            self.delay.add(woke_ns - until_ns)
-        if woke_ns - until_ns >= _OVERSLEPT_NS:
-            self.oversleeps.append((until_ns, woke_ns))
-        return False
+    def _do_chores(self, *, late: bool) -> None:
+        account = self._account
+        self.cpu_ns = time.thread_time_ns()
+        if account.threads is not None:
+            account.threads.know()
+        if account.late:
+            self._settle()
+        elif not late:
+            # Ticks that came before they were late.
+            account.samples.clear()
 
     def _look(self) -> None:
         """Take a sample of a loop that is late."""
@@ -167,6 +167,8 @@ class Watchdog:
         busy_since = account.idle.busy_since() if account.idle is not None else None
         name, coroutine = _names(task, stack)
         others: tuple[OtherThread, ...] = ()
+        if account.next_ns != self._looked_at_ns:
+            self._looked_at_ns, self._next_evidence_ns = account.next_ns, 0
         if account.threads is not None and at_ns >= self._next_evidence_ns:
             others = account.threads.evidence(frames)
             self._next_evidence_ns = at_ns + _EVIDENCE_NS

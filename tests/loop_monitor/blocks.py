@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import pickle
 import re
 import threading
 import time
@@ -43,6 +44,10 @@ def culprit_json(length_s: float) -> None:
 
 def culprit_regex(length_s: float) -> None:
     re.match(r'(a*)*b', 'a' * _regex_size(length_s))
+
+
+def culprit_pickle(length_s: float) -> None:
+    pickle.dumps(_numbers(length_s))
 
 
 def culprit_gc(length_s: float) -> None:
@@ -87,6 +92,22 @@ def _text(count: int) -> str:
         # Numbers only: of many containers the garbage collector would be the true culprit.
         _texts[count] = json.dumps([number / 7 for number in range(count)])
     return _texts[count]
+
+
+_lists: dict[float, list[float]] = {}
+
+
+def _numbers(length_s: float) -> list[float]:
+    """Return so many numbers that pickling them takes so long."""
+    if length_s not in _lists:
+        count = 200_000
+        while True:
+            numbers = [number / 7 for number in range(count)]
+            if min(_seconds(pickle.dumps, numbers) for _ in range(3)) > length_s:
+                break
+            count = count * 5 // 4
+        _lists[length_s] = numbers
+    return _lists[length_s]
 
 
 def _regex_size(length_s: float) -> int:

@@ -26,6 +26,7 @@ def stall(**changes: object) -> StallEvent:
         cause='callback',
         cpu_s=0.01,
         gc_s=0.0,
+        starved_s=0.0,
         task='Task-7',
         coroutine='handle',
         stacks=(WeightedStack(frames=(OWN,), weight_s=0.05),),

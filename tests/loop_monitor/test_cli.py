@@ -33,7 +33,7 @@ async def handle(number):
     load_settings()
 
 async def main():
-    time.sleep(0.05)
+    time.sleep(0.1)
     await asyncio.gather(handle(1), handle(2), handle(3))
     print('said by the program', *sys.argv[1:])
 

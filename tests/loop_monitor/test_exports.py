@@ -30,6 +30,8 @@ STALLS = {
             WeightedStack(frames=(made.OWN,), weight_s=0.02),
         )
     ),
+    'without a core for a part': made.stall(starved_s=0.02),
+    'without a core for long': made.stall(cause='cpu-starved', starved_s=0.04),
     'gc': made.stall(cause='gc', gc_s=0.04),
     'gil': made.stall(cause='gil', other_threads=(made.thread('hog', 0.045),)),
     'gil by nobody known': made.stall(cause='gil', stacks=()),
@@ -67,6 +69,16 @@ def test_nobody_is_charged_with_more_than_was_seen(name: str) -> None:
         left = 0.05
         assert known == []
     assert nobody.total_s == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ('name', 'machine_s'), [('without a core for a part', 0.02), ('without a core for long', 0.04)]
+)
+def test_time_without_a_core_is_the_machine_s(name: str, machine_s: float) -> None:
+    """Whoever stood there is charged with the rest only."""
+    found = {each.cause: each.total_s for each in culprits([made.report(STALLS[name])])}
+    assert found['cpu-starved'] == pytest.approx(machine_s)
+    assert found['callback'] == pytest.approx(0.05 - machine_s)
 
 
 def test_the_table_sums_up_by_cause_and_place() -> None:

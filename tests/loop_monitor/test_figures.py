@@ -38,7 +38,10 @@ async def test_lag_is_free_of_coordinated_omission() -> None:
         assert found is not None
         assert abs(found - late_s) <= max(0.02 * late_s, interval_s) + noise_s
     theory = block_s**2 / 2 / report.wall_s
-    assert lag.mean_s == pytest.approx(theory, rel=0.03, abs=interval_s / 4 + 2 * noise_s)
+    # What else held the loop up, on a machine that others use.
+    rest_s = sum(stall.high_s**2 for stall in report.stalls if stall.duration_s < block_s / 2)
+    most_s = interval_s / 4 + 2 * noise_s + rest_s / 2 / report.wall_s
+    assert lag.mean_s == pytest.approx(theory, rel=0.03, abs=most_s)
     # What a probe would have seen that takes one sample per wake-up.
     naive = report.wakeup_lag.percentile(95)
     assert naive is not None and naive < 0.1

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from streambench.loop_monitor import LoopMonitor, LoopMonitorError, libuv, ticks
+from streambench.loop_monitor import LoopMonitor, LoopMonitorError, deadline, libuv, ticks
 from tests.living import threads
 from tests.loop_monitor.blocks import culprit_sleep
 
@@ -252,6 +252,7 @@ async def test_without_timerfd_the_loop_s_timer_ticks(
         raise OSError('no such timer here')
 
     monkeypatch.setattr(ticks, 'open_timer', no_timer)
+    monkeypatch.setattr(deadline, 'open_timer', no_timer)
     async with LoopMonitor(exact=True) as monitor:
         await asyncio.sleep(0.3)
         culprit_sleep(0.05)
@@ -263,6 +264,9 @@ async def test_without_timerfd_the_loop_s_timer_ticks(
     assert report.lag.count == pytest.approx(report.wall_s / report.interval_s, abs=1.5)
     assert max(stall.duration_s for stall in report.stalls) == pytest.approx(0.05, abs=0.015)
     assert (report.lag.percentile(50) or 1) < 0.005
+    # The watchdog sleeps without it, too.
+    assert [stall.cause for stall in report.stalls if stall.duration_s > 0.03] == ['callback']
+    assert report.gil_wakeup_delay.count >= 2
 
 
 async def test_without_libuv_s_symbols_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

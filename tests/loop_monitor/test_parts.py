@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
+import subprocess
+import sys
+import threading
 import time
 import tracemalloc
 
@@ -15,6 +19,7 @@ from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.histogram import Histogram, bucket, lower_ns
 from streambench.loop_monitor.levels import LEVELS
 from streambench.loop_monitor.monitor import LoopMonitor
+from streambench.loop_monitor.run_queue import RunQueue
 from streambench.loop_monitor.seconds import SecondSeries
 
 MS = 1_000_000
@@ -56,6 +61,35 @@ def test_a_falling_series_is_counted_as_one_by_one() -> None:
         for number in range(count):
             singly.add(first - number * step)
         assert at_once.frozen() == singly.frozen()
+
+
+def test_waiting_for_a_core_is_told_from_sleeping() -> None:
+    """One core, one busy neighbour: half of the time belongs to that one; asleep nobody waits."""
+    try:
+        queue = RunQueue(threading.get_native_id())
+    except OSError:
+        pytest.skip('this kernel keeps no such account')
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    busy = subprocess.Popen([sys.executable, '-Sc', 'while True: pass'])
+    try:
+        before, wall, cpu = queue.waited_ns(), time.perf_counter_ns(), time.thread_time_ns()
+        while time.thread_time_ns() - cpu < 100 * MS:
+            pass
+        wall, cpu = time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
+        waited = queue.waited_ns() - before
+    finally:
+        busy.kill()
+        busy.wait()
+        os.sched_setaffinity(0, allowed)
+    assert waited == pytest.approx(wall - cpu, abs=10 * MS)
+    assert waited > 10 * MS
+    before, wall = queue.waited_ns(), time.perf_counter_ns()
+    time.sleep(0.05)
+    assert queue.waited_ns() - before < (time.perf_counter_ns() - wall) / 2
+    queue.close()
+    queue.close()
+    assert queue.waited_ns() >= waited
 
 
 def account(level: str = 'fine') -> TickAccount:

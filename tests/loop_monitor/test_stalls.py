@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -52,7 +56,8 @@ async def test_length_of_a_block_is_known(block: Block) -> None:
     assert abs(statistics.median(errors)) <= 0.001 + noise_s, errors
     assert [stall.method for _, stall in pairs].count('busy_start') >= 6
     for truth, stall in pairs:
-        assert stall.low_s <= truth.length_s + noise_s
+        # When the block is over the loop may have to wait for a core.
+        assert stall.low_s <= truth.length_s + noise_s + (stall.starved_s or 0.0)
         assert truth.length_s <= stall.high_s + 0.001
         assert stall.low_s <= stall.duration_s <= stall.high_s
 
@@ -61,7 +66,7 @@ async def test_without_idle_time_a_block_lies_between_bounds() -> None:
     """Plain asyncio: lag <= truth <= lag + interval, and the middle of it is reported."""
     report, truths, noise_s = await observed(culprit_sleep, 0.05, 8, exact=False)
     for truth, stall in (pairs := matched(report, truths)):
-        assert stall.low_s <= truth.length_s + noise_s
+        assert stall.low_s <= truth.length_s + noise_s + (stall.starved_s or 0.0)
         assert truth.length_s <= stall.high_s + 0.001
         if report.utilization is None:
             assert stall.method == 'bounds'
@@ -100,9 +105,12 @@ async def test_the_culprit_is_named(block: Block, exact: bool) -> None:
     right = [(truth, stall) for truth, stall in pairs if block.__name__ in names(stall)]
     # Beside busy neighbours the watchdog may come too late; then nobody is named, never somebody else.
     assert len(right) >= 6, [(stall.cause, names(stall)) for _, stall in pairs]
-    assert [names(stall) for pair in pairs if pair not in right and names(stall := pair[1])] == []
+    # Or when it has just come back: then its caller stands there.
+    others = [names(stall) for pair in pairs if pair not in right and names(stall := pair[1])]
+    assert all(each[-1] == 'inject' for each in others), others
     causes = [stall.cause for _, stall in pairs]
-    assert causes.count('callback') >= 6, causes
+    # If it had no core for most of the time the machine is named, and it beside it.
+    assert causes.count('callback') + causes.count('cpu-starved') >= 6, causes
     shares = [stall.stacks[0].weight_s / stall.duration_s for _, stall in right]
     assert statistics.median(shares) >= 0.75
     assert [stall.task for _, stall in right].count('the guilty task') >= len(right) - 1
@@ -133,9 +141,8 @@ async def test_many_small_callbacks_are_one_stall() -> None:
         await asyncio.sleep(0.1)
     piles = [stall for stall in monitor.report().stalls if stall.duration_s > 0.025]
     assert len(piles) == 4
-    assert [('small_callback' in names(stall), stall.cause) for stall in piles].count(
-        (True, 'callback')
-    ) >= 3
+    found = [stall.cause for stall in piles if 'small_callback' in names(stall)]
+    assert found.count('callback') + found.count('cpu-starved') >= 3, found
 
 
 async def test_garbage_collection_is_named() -> None:
@@ -196,6 +203,57 @@ async def test_another_thread_that_holds_the_gil_is_named(exact: bool) -> None:
         (s.confidence, s.other_threads) for s in named if s not in right
     ]
     assert [stall for stall in stalls if stall.cause == 'callback'] == []
+
+
+@contextmanager
+def crowded_core(neighbours: int) -> Iterator[None]:
+    """Let this thread, and those that it starts, share one core with so many busy processes."""
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    os.sched_setaffinity(0, {core})
+    try:
+        with ExitStack() as stack:
+            for _ in range(neighbours):
+                busy = subprocess.Popen([sys.executable, '-Sc', 'while True: pass'])
+                stack.callback(busy.wait)
+                stack.callback(busy.kill)
+            yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+async def test_a_machine_without_a_free_core_is_not_the_callback_s_fault() -> None:
+    """Callbacks of 1 ms among busy neighbours: the loop stands in one for long, ready to go on."""
+    with crowded_core(10):
+        async with LoopMonitor('fine', exact=True) as monitor:
+            begin = time.monotonic()
+            while time.monotonic() - begin < 1.5:
+                until = time.thread_time() + 0.001
+                while time.thread_time() < until:
+                    pass
+                await asyncio.sleep(0.001)
+    report = monitor.report()
+    long = [stall for stall in report.stalls if stall.duration_s > 0.02]
+    assert long
+    if long[0].starved_s is None:
+        pytest.skip('this kernel does not tell how long a thread waits for a core')
+    assert sum(stall.starved_s or 0.0 for stall in long) > 0.3 * sum(stall.duration_s for stall in long)
+    blamed = [stall for stall in long if stall.cause in ('callback', 'gc')]
+    assert [stall for stall in blamed if stall.duration_s - (stall.starved_s or 0.0) > 0.02] == []
+
+
+async def test_a_thread_that_computes_in_python_is_not_blamed() -> None:
+    """It gives the GIL up every 5 ms; what blocked the loop is the loop's own call."""
+    async with LoopMonitor(exact=True) as monitor:
+        with hog(lambda: culprit_spin(0.3), 0.001):
+            await asyncio.sleep(0.1)
+            truths = await inject(culprit_sleep, 0.06, 6)
+    pairs = matched(monitor.report(), truths)
+    assert len(pairs) == 6
+    causes = [stall.cause for _, stall in pairs]
+    # Where the watchdog has no core it can't tell that from having no GIL, and names nobody.
+    assert causes.count('gil') <= 1, causes
+    assert causes.count('callback') >= 2, causes
 
 
 async def test_a_thread_that_works_without_the_gil_is_not_blamed() -> None:
