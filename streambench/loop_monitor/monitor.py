@@ -328,11 +328,8 @@ class LoopMonitor:
 
     def _lasting(self, late: LateTick) -> StallEvent:
         assert self._account is not None and self._watchdog is not None
-        seen = [
-            sample
-            for sample in tuple(self._account.samples)
-            if late.prev_ns < sample.at_ns <= late.now_ns
-        ]
+        samples = tuple(self._account.samples)
+        seen = [each for each in samples if late.prev_ns < each.at_ns <= late.now_ns]
         return stall(late, seen, self._watchdog.oversleeps)
 
     def _read(self, reading: Reading, lasting: tuple[StallEvent, ...]) -> LoopReport:
