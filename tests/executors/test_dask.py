@@ -85,7 +85,7 @@ async def test_a_scheduler_that_dies_ends_the_run(
 
 async def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nobody answers is one sentence."""
-    monkeypatch.setattr('streambench.executors.dask.CONNECT_S', 1)
+    monkeypatch.setattr('streambench.executors.dask_client.CONNECT_S', 1)
     config = configure(executor='dask', dask_scheduler='127.0.0.1:9', stream='memory')
     with pytest.raises(ExecutorError, match=r'no Dask scheduler answers at tcp://127\.0\.0\.1:9'):
         async with open_session(config, directory=tmp_path):

@@ -125,7 +125,7 @@ def test_a_dry_run_estimates_node_hours() -> None:
     values |= {'data_size_bytes': 1000, 'task_sleep': 7.0}
     plan = make_plan(values | site | {'parsl_nodes': 2})
     # 700 intervals of a second, the last sleep, the warm-up's, the start and half a second.
-    assert plan.expected_s == 722.5
+    assert plan.expected_s == 721.5
     assert 'node-hours: about 0.401, on 2 nodes, at most 2 by --parsl-walltime' in plan_text(plan)
     both = make_plan(values | site, sweep={'parsl_nodes': [1, 2]})
     assert {run.config.workers for run in both.runs} == {4, 8}
