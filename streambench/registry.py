@@ -7,6 +7,7 @@ Plugins of other packages are found through the entry-point groups `streambench.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from typing import Any
 
@@ -44,6 +45,7 @@ PLUGINS: dict[str, dict[str, str]] = {
 }
 
 
+@functools.cache
 def _entry_points(kind: str) -> dict[str, str]:
     from importlib.metadata import entry_points
 

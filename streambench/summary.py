@@ -117,19 +117,18 @@ def durations(
     """
     import pyarrow
     import pyarrow.compute as compute
-    import pyarrow.parquet
 
     chunks: list[list[pyarrow.Array]] = [[] for _ in ends]
-    columns = sorted({name for pair in ends for name in pair if name})
-    chosen: list[tuple[str, str, Any]] = [
-        ('run', '=', run),
-        ('phase', '=', MEASURE),
-        ('status', '=', COMPLETED),
-    ]
-    if since_ns is not None:
-        chosen.append(('intended_ns', '>=', since_ns))
+    columns = {name for pair in ends for name in pair if name} | {'phase', 'status', 'intended_ns'}
     for part in parts:
-        table = pyarrow.parquet.read_table(part, columns=columns, filters=chosen)
+        table = rows_of([part], run, sorted(columns))
+        chosen = compute.and_(
+            compute.equal(table['phase'], MEASURE), compute.equal(table['status'], COMPLETED)
+        )
+        if since_ns is not None:
+            due = compute.greater_equal(table['intended_ns'], since_ns)
+            chosen = compute.and_(chosen, due)
+        table = table.filter(chosen)
         for found, (later, earlier) in zip(chunks, ends, strict=True):
             # What is a duration already has no earlier instant.
             lasting = compute.subtract(table[later], table[earlier]) if earlier else table[later]

@@ -33,6 +33,14 @@ def blockbuster() -> Iterator[BlockBuster]:
         yield detector
 
 
+@pytest.fixture(autouse=True, scope='module')
+def frozen_between_modules() -> Iterator[None]:
+    """Let go what the tests of a module froze, so that it too is collected and reports itself."""
+    yield
+    gc.unfreeze()
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def loop_complaints(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test after which a loop reported an error that nobody awaited.
@@ -41,6 +49,8 @@ def loop_complaints(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """
     yield
     gc.collect()
+    # The next collection looks at what the next test makes, not at a hundred thousand imported objects.
+    gc.freeze()
     complaints = [
         record.getMessage()
         for record in [*caplog.get_records('call'), *caplog.get_records('teardown')]
