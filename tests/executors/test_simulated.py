@@ -120,7 +120,6 @@ async def test_waiting_tasks_start_without_drift() -> None:
 async def test_an_outcome_comes_when_the_task_ends() -> None:
     """An outcome never comes before its end, and at the median as late as an idle timer and 1 ms."""
     noise_s = await timer_noise_s()
-    loop = asyncio.get_running_loop()
     late: list[int] = []
 
     def done(future: concurrent.futures.Future[worker.Outcome]) -> None:
@@ -135,7 +134,8 @@ async def test_an_outcome_comes_when_the_task_ends() -> None:
             future.add_done_callback(done)
             futures.append(future)
         await ends_of(futures)
-    assert loop.is_running()
+    # A machine that is busy for a moment is so before, after, or both.
+    noise_s = max(noise_s, await timer_noise_s())
     assert min(late) >= 0
     assert statistics.median(late) / NS_PER_S < noise_s + 0.001
 
