@@ -140,21 +140,23 @@ class LoopMonitor:
             self._unavailable.append(f'utilization and begin of stalls: {error}')
             return None
 
-    def _settle(self) -> None:
-        """Make stalls of the late ticks that there are."""
+    def _settle(self, *, on_time: bool = False) -> None:
+        """Make stalls of the late ticks that there are; if the loop is on time, drop other samples."""
         account, watchdog = self._account, self._watchdog
         assert account is not None and watchdog is not None
         # Whoever comes second leaves it to the first: the loop must not wait for its watchdog.
         if not self._settling.acquire(blocking=False):
             return
         try:
+            if on_time and not account.late:
+                account.samples.clear()
             while account.late:
                 self._settle_one(account, account.late.popleft(), watchdog.oversleeps)
         finally:
             self._settling.release()
 
     def _settle_one(
-        self, account: TickAccount, late: LateTick, oversleeps: tuple[tuple[int, int], ...]
+        self, account: TickAccount, late: LateTick, oversleeps: list[tuple[int, int]]
     ) -> None:
         seen: list[Sample] = []
         while account.samples and account.samples[0].at_ns <= late.now_ns:
@@ -328,7 +330,7 @@ class LoopMonitor:
 
     def _lasting(self, late: LateTick) -> StallEvent:
         assert self._account is not None and self._watchdog is not None
-        samples = tuple(self._account.samples)
+        samples = list(self._account.samples)
         seen = [each for each in samples if late.prev_ns < each.at_ns <= late.now_ns]
         return stall(late, seen, self._watchdog.oversleeps)
 
