@@ -15,7 +15,7 @@ from streambench.loop_monitor.attribution import LateTick, Sample, stall
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import level_of
-from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
+from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop, kind_of
 from streambench.loop_monitor.refusals import LoopMonitorError, running_loop
 from streambench.loop_monitor.report import LoopReport, StallEvent
 from streambench.loop_monitor.seconds import NONE
@@ -340,7 +340,7 @@ class LoopMonitor:
             self._account,
             self._watchdog,
             exact=self._exact and isinstance(self._idle, SelectorClock),
-            loop='uvloop' if is_uvloop(self._loop) else type(self._loop).__module__.partition('.')[0],
+            loop=kind_of(self._loop),
             ticks=self._ticks,
             reading=reading,
             stalls=(*self._stalls, *lasting),

@@ -32,6 +32,7 @@ _SAMPLES_PER_AGE = 50
 _EVIDENCE_NS = 10_000_000
 _CHORES_NS = 100_000_000
 _STILL_NS = 50_000_000
+_TICK = TickAccount.tick.__code__
 
 
 class Watchdog:
@@ -161,6 +162,9 @@ class Watchdog:
         task = self._task()
         frames = current_frames()
         stack = loop_stack(frames.get(self._loop_ident), account.runner, self._waiting)
+        if stack is not None and stack.codes[-1] is _TICK:
+            # It has come, late as it is: the stall is over.
+            return
         busy_since = account.idle.busy_since() if account.idle is not None else None
         name, coroutine = _names(task, stack)
         others: tuple[OtherThread, ...] = ()

@@ -41,6 +41,15 @@ STALLS = {
 }
 
 
+GC_AT_THREE_PLACES = (
+    made.stall(cause='gc', gc_s=0.04),
+    made.stall(
+        cause='gc', gc_s=0.03, stacks=(WeightedStack(frames=(made.OWN, made.INNER), weight_s=0.05),)
+    ),
+    made.stall(cause='gc', gc_s=0.05, stacks=()),
+)
+
+
 async def watched() -> LoopReport:
     """Return the report of a loop that was blocked twice, and collected its garbage."""
     async with LoopMonitor(exact=True) as monitor:
@@ -86,7 +95,7 @@ def test_the_table_sums_up_by_cause_and_place() -> None:
     other = Frame(function='handle', file=made.HOME, line=11)
     longer = made.stall(
         duration_s=0.09,
-        stacks=(WeightedStack(frames=(other,), weight_s=0.09),),
+        stacks=(WeightedStack(frames=(other,), weight_s=0.09, task='Task-8', coroutine='handle'),),
         task='Task-8',
     )
     found = culprits([made.report(made.stall(), STALLS['gil']), made.report(longer)])
@@ -120,7 +129,12 @@ def test_user_code_is_neither_standard_library_nor_installed() -> None:
     [
         ((), 'never held up: no block of 15.0 ms or more'),
         ((STALLS['callback'],), '100 % of it by /home/somebody/program.py:10 handle'),
-        ((STALLS['gc'],), '80 % of it by garbage collection'),
+        ((STALLS['gc'],), '80 % of it by garbage collection, in /home/somebody/program.py:10 handle'),
+        # Found at two places and under no name, but it is one collector.
+        (
+            (STALLS['callback'], *GC_AT_THREE_PLACES),
+            '60 % of it by garbage collection, mostly in /home/somebody/program.py:10 handle',
+        ),
         ((STALLS['gil'],), '90 % of it by thread hog, which held the GIL'),
         ((STALLS['cpu-starved'],), 'there was no core to run on'),
         ((STALLS['unattributed'],), 'what did it is not known for 100 % of that'),
