@@ -19,7 +19,13 @@ from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import Level
 from streambench.loop_monitor.run_queue import RunQueue
 from streambench.loop_monitor.seconds import NONE, Counters, SecondSeries
-from streambench.loop_monitor.stacks import OtherThread, ThreadClocks, runner_of, runner_of_task
+from streambench.loop_monitor.stacks import (
+    OtherThread,
+    ThreadClocks,
+    current_frames,
+    runner_of,
+    runner_of_task,
+)
 
 _USUAL_MOST_NS = 1_000_000
 # So many lags are counted at once: on an idle machine the code of it is not in the caches for just one.
@@ -146,7 +152,7 @@ class TickAccount:
         others: tuple[OtherThread, ...] = ()
         if late and self.threads is not None:
             # Before anything gives the GIL away: the thread that held it stands where it did.
-            others = self.threads.evidence(sys._current_frames())
+            others = self.threads.evidence(current_frames())
         count = self.due()
         if not count:
             return

@@ -304,7 +304,12 @@ def stall(
         task=heaviest.task if heaviest else None,
         coroutine=heaviest.coroutine if heaviest else None,
         stacks=tuple(
-            WeightedStack(frames=frames_of(entry.stack), weight_s=entry.weight_ns / NS_PER_S)
+            WeightedStack(
+                frames=frames_of(entry.stack),
+                weight_s=entry.weight_ns / NS_PER_S,
+                task=entry.sample.task,
+                coroutine=entry.sample.coroutine,
+            )
             for entry in merged[:MAX_STACKS]
         ),
         other_threads=others,

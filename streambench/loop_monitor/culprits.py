@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streambench.loop_monitor.report import Cause, Frame, LoopReport, StallEvent
+from streambench.loop_monitor.report import Cause, Frame, LoopReport, StallEvent, WeightedStack
 
 # A smaller share of a stall in which there was no core isn't charged to the machine.
 _NOTABLE = 0.1
@@ -84,20 +84,20 @@ class Charge:
     frames: tuple[Frame, ...] = ()
 
 
-def task_label(stall: StallEvent) -> str | None:
+def task_label(seen: StallEvent | WeightedStack) -> str | None:
     """Return a task's name, or its coroutine's if nobody gave it one."""
-    if stall.task is None or (stall.coroutine and UNNAMED_TASK.fullmatch(stall.task)):
-        return stall.coroutine
-    return stall.task
+    if seen.task is None or (seen.coroutine and UNNAMED_TASK.fullmatch(seen.task)):
+        return seen.coroutine
+    return seen.task
 
 
 def charges(stall: StallEvent) -> Iterator[Charge]:
     """Share out one stall; the parts are not more than all of it, and what is left is nobody's."""
     left = stall.duration_s
-    task = task_label(stall)
     if stall.cause == 'gc':
         part = min(left, stall.gc_s)
-        yield Charge(part, 'gc', task, frames=stall.stacks[0].frames if stall.stacks else ())
+        frames = stall.stacks[0].frames if stall.stacks else ()
+        yield Charge(part, 'gc', task_label(stall), frames=frames)
     elif stall.cause == 'gil' and stall.other_threads:
         other = stall.other_threads[0]
         part = left if other.cpu_s is None else min(left, other.cpu_s)
@@ -115,7 +115,7 @@ def charges(stall: StallEvent) -> Iterator[Charge]:
             part = min(left, stack.weight_s * own)
             left -= part
             if part > 0:
-                yield Charge(part, 'callback', task, frames=stack.frames)
+                yield Charge(part, 'callback', task_label(stack), frames=stack.frames)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import ctypes
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 
 from streambench.loop_monitor.timerfd import open_timer
@@ -21,7 +22,7 @@ _KEPT = 1024
 _ABSOLUTE = 1
 
 
-class Deadline:
+class Deadline(ABC):
     """A time that one thread waits for and others put off.
 
     Attributes:
@@ -44,20 +45,23 @@ class Deadline:
         """Return by how much the one who has waited is late; None if it was put off meanwhile."""
         late_ns = now_ns - self.at_ns
         if late_ns < 0:
+            # Two may have put it off at once, the sooner time last.
+            self._set(self.at_ns)
             return None
         if late_ns >= OVERSLEPT_NS:
             self.oversleeps.append((self.at_ns, now_ns))
         self.at_ns = NEVER
         return late_ns
 
+    @abstractmethod
     def _set(self, at_ns: int) -> None:
-        raise NotImplementedError
+        """Let the one who waits wake at a time."""
 
+    @abstractmethod
     def wait(self) -> None:
         """Wait until it is over; it may have been put off since."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a sleep leaves nothing to let go of
         """Let go of it, when nobody waits any more."""
 
 

@@ -118,8 +118,7 @@ def _us(instant_ns: int, origin_ns: int) -> float:
 
 
 def _stall_event(stall: StallEvent, *, origin_ns: int, pid: int, tid: int) -> Json:
-    parts = list(charges(stall))
-    first = parts[0].frames if parts else ()
+    first = next((part.frames for part in charges(stall) if part.frames), ())
     name = stall.cause if not first else f'{stall.cause}: {first[-1].function}'
     args: Json = {
         'cause': stall.cause,
@@ -156,16 +155,31 @@ def _stall_event(stall: StallEvent, *, origin_ns: int, pid: int, tid: int) -> Js
 
 
 def _counters(report: LoopReport, *, number: int, origin_ns: int, pid: int) -> Iterable[Json]:
+    """Yield counters second by second, and an end to each: it would go on through the next loop's time.
+
+    What has several values is drawn as a pile: only what adds up is one counter.
+    """
+    last: dict[str, Json] = {}
     for second in report.seconds:
-        common = {'ph': 'C', 'pid': pid, 'ts': _us(second.start_ns, origin_ns)}
         lags = {'p50': second.lag_p50_s, 'p99': second.lag_p99_s, 'max': second.lag_max_s}
-        values = {key: value * 1000 for key, value in lags.items() if value is not None}
-        if values:
-            yield {**common, 'name': f'loop {number} lag (ms)', 'args': values}
-        shares = {'cpu': second.cpu_utilization * 100}
+        found = {
+            f'loop {number} lag {key} (ms)': {'ms': value * 1000}
+            for key, value in lags.items()
+            if value is not None
+        }
+        shares = {'CPU': second.cpu_utilization * 100}
         if second.utilization is not None:
-            shares['busy'] = second.utilization * 100
-        yield {**common, 'name': f'loop {number} busy (%)', 'args': shares}
+            shares['not CPU'] = max(0.0, second.utilization - second.cpu_utilization) * 100
+        found[f'loop {number} busy (%)'] = shares
+        for name, values in found.items():
+            last[name] = dict.fromkeys(values, 0.0)
+            yield _counter(name, values, _us(second.start_ns, origin_ns), pid)
+    for name, values in last.items():
+        yield _counter(name, values, _us(report.end_ns, origin_ns), pid)
+
+
+def _counter(name: str, values: Mapping[str, float], at_us: float, pid: int) -> Json:
+    return {'name': name, 'ph': 'C', 'pid': pid, 'ts': at_us, 'args': values}
 
 
 def trace_events(

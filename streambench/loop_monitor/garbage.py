@@ -56,8 +56,9 @@ class GarbageWatch:
     def overlapping(self, begin_ns: int, end_ns: int) -> tuple[tuple[int, int], ...]:
         """Return the recent pauses that touch an interval, latest first."""
         found = []
-        # A copy: a collection may begin while this looks, and it appends.
-        for pause in reversed(tuple(self.recent)):
+        # A copy: a collection may begin while this looks, and it appends. Not by tuple(): making the
+        # tuple itself may begin one, between the first look at what is to be copied and the copying.
+        for pause in reversed(list(self.recent)):
             if pause[1] <= begin_ns:
                 break
             if pause[0] < end_ns:

@@ -191,7 +191,7 @@ class LoopHooks:
     @property
     def pauses(self) -> Sequence[tuple[int, int]]:
         """Begin and end of the last garbage collections, if they were asked for."""
-        return () if self._pauses is None else tuple(self._pauses.recent)
+        return () if self._pauses is None else list(self._pauses.recent)
 
 
 def _asyncio_in_place_of(uvloop: Any) -> None:

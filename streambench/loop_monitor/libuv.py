@@ -40,6 +40,15 @@ def is_uvloop(loop: asyncio.AbstractEventLoop | None) -> bool:
     return module is not None and isinstance(loop, module.Loop)
 
 
+def kind_of(loop: asyncio.AbstractEventLoop | None) -> str:
+    """Return `uvloop`, `asyncio` for what is derived from its loop, or the module of another make."""
+    if is_uvloop(loop):
+        return 'uvloop'
+    if isinstance(loop, asyncio.BaseEventLoop):
+        return 'asyncio'
+    return type(loop).__module__.partition('.')[0]
+
+
 def library_path() -> str:
     """Return the file that contains libuv's code."""
     path = getattr(sys.modules['uvloop.loop'], '__file__', None)

@@ -15,7 +15,7 @@ from streambench.loop_monitor.attribution import LateTick, Sample, stall
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.idle_clock import IdleClock
 from streambench.loop_monitor.levels import level_of
-from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop
+from streambench.loop_monitor.libuv import LibuvClock, LibuvUnavailableError, is_uvloop, kind_of
 from streambench.loop_monitor.refusals import LoopMonitorError, running_loop
 from streambench.loop_monitor.report import LoopReport, StallEvent
 from streambench.loop_monitor.seconds import NONE
@@ -140,21 +140,23 @@ class LoopMonitor:
             self._unavailable.append(f'utilization and begin of stalls: {error}')
             return None
 
-    def _settle(self) -> None:
-        """Make stalls of the late ticks that there are."""
+    def _settle(self, *, on_time: bool = False) -> None:
+        """Make stalls of the late ticks that there are; if the loop is on time, drop other samples."""
         account, watchdog = self._account, self._watchdog
         assert account is not None and watchdog is not None
         # Whoever comes second leaves it to the first: the loop must not wait for its watchdog.
         if not self._settling.acquire(blocking=False):
             return
         try:
+            if on_time and not account.late:
+                account.samples.clear()
             while account.late:
                 self._settle_one(account, account.late.popleft(), watchdog.oversleeps)
         finally:
             self._settling.release()
 
     def _settle_one(
-        self, account: TickAccount, late: LateTick, oversleeps: tuple[tuple[int, int], ...]
+        self, account: TickAccount, late: LateTick, oversleeps: list[tuple[int, int]]
     ) -> None:
         seen: list[Sample] = []
         while account.samples and account.samples[0].at_ns <= late.now_ns:
@@ -328,7 +330,7 @@ class LoopMonitor:
 
     def _lasting(self, late: LateTick) -> StallEvent:
         assert self._account is not None and self._watchdog is not None
-        samples = tuple(self._account.samples)
+        samples = list(self._account.samples)
         seen = [each for each in samples if late.prev_ns < each.at_ns <= late.now_ns]
         return stall(late, seen, self._watchdog.oversleeps)
 
@@ -338,7 +340,7 @@ class LoopMonitor:
             self._account,
             self._watchdog,
             exact=self._exact and isinstance(self._idle, SelectorClock),
-            loop='uvloop' if is_uvloop(self._loop) else type(self._loop).__module__.partition('.')[0],
+            loop=kind_of(self._loop),
             ticks=self._ticks,
             reading=reading,
             stalls=(*self._stalls, *lasting),

@@ -85,10 +85,14 @@ class WeightedStack:
             in lines only are one stack, which shows the lines of the heaviest.
         weight_s: Time of the stall that this stack stands for: samples are weighted by the time since
             the one before, never counted.
+        task: Name of the asyncio task that ran, or None (a plain callback, or not seen).
+        coroutine: Qualified name of its coroutine.
     """
 
     frames: tuple[Frame, ...]
     weight_s: float
+    task: str | None = None
+    coroutine: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,7 @@ class StallEvent:
         gc_s: Time in which the garbage collector ran, in whatever thread.
         starved_s: Time in which the loop's thread was ready to run and no core was free, at most; None
             where the kernel doesn't tell.
-        task: Name of the asyncio task that ran, or None (a plain callback, or not seen).
+        task: Name of the asyncio task of the heaviest stack, or None (a plain callback, or not seen).
         coroutine: Qualified name of its coroutine.
         stacks: The loop's thread, heaviest first; at most a handful.
         other_threads: Other threads that used CPU time, most first, but last those that were seen to

@@ -6,6 +6,8 @@ A stack is kept as code objects and lines, leaf first; names are made of it when
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import selectors
 import sys
 import threading
@@ -13,7 +15,11 @@ import time
 from asyncio import base_events, events, selector_events
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, repeat, takewhile
+from operator import attrgetter, call, is_not
 from types import CodeType, FrameType
+from typing import Any, TypeVar
 
 from streambench.loop_monitor.garbage import GarbageWatch
 from streambench.loop_monitor.histogram import Histogram
@@ -25,6 +31,9 @@ _LEAST_CPU_NS = 500_000
 _PROOF_NS = 100_000
 _PER_THREAD_NS = 500_000
 _EVERY_NS = 9_000_000
+_OWN_FRAMES = 3
+_TOLD = attrgetter('f_code', 'f_lineno')
+_Found = TypeVar('_Found')
 
 
 def _codes(*functions: object) -> frozenset[CodeType]:
@@ -87,20 +96,49 @@ def runner_of_task(loop: asyncio.AbstractEventLoop) -> FrameType | None:
     return runner_of(outermost.f_back) if outermost is not None else None
 
 
+def _alone(look: Callable[[], _Found]) -> _Found:
+    """Return what a function of the interpreter's own finds, with nobody else at work meanwhile.
+
+    Such a call is not interrupted, but for one thing: before 3.12 it may begin a garbage collection
+    when it makes a frame, which runs code that gives the GIL away. The thread that is looked at goes on
+    then, and the interpreter writes to where its frame was, or both wait for each other for ever
+    (gh-106883). So there is none. All of it is one call: nobody sees that collecting is switched off.
+    """
+    if sys.version_info >= (3, 12):
+        return look()
+    enabled = gc.isenabled()
+    calls: tuple[Callable[[], Any], ...] = gc.disable, look, *((gc.enable,) if enabled else ())
+    try:
+        found: _Found = list(map(call, calls))[1]
+    except BaseException:
+        if enabled:
+            gc.enable()
+        raise
+    return found
+
+
+def current_frames() -> dict[int, FrameType]:
+    """Return the innermost frame of every thread."""
+    return _alone(sys._current_frames)
+
+
 def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawStack:
-    """Return a stack, without the frame `until` and those outside of it."""
-    codes: list[CodeType] = []
-    lines: list[int] = []
+    """Return a stack, without the frame `until` and those outside of it.
+
+    No frame but the given one is held: what another thread's variables refer to ends in that thread.
+    """
+    seen: list[tuple[CodeType, int | None]] = []
+    outwards = accumulate(repeat('f_back', MAX_FRAMES + _OWN_FRAMES), getattr, initial=frame)
+    # Outside of all is None, which has no code, and that is the end.
+    with contextlib.suppress(AttributeError):
+        _alone(partial(seen.extend, map(_TOLD, takewhile(partial(is_not, until), outwards))))
     # A collection ends in our own listener, or in what that calls: there the interpreter lets other
     # threads look.
-    called = frame.f_back if frame is not None and frame.f_code is _COUNTER else frame
-    while called is not None and called.f_code is _LISTENER:
-        frame = called = called.f_back
-    while frame is not None and frame is not until and len(codes) < MAX_FRAMES:
-        codes.append(frame.f_code)
-        lines.append(frame.f_lineno or 0)
-        frame = frame.f_back
-    return RawStack(tuple(codes), tuple(lines))
+    own, at = 0, int(bool(seen) and seen[0][0] is _COUNTER)
+    while at < len(seen) and seen[at][0] is _LISTENER:
+        own = at = at + 1
+    shown = seen[own : own + MAX_FRAMES]
+    return RawStack(tuple(code for code, _ in shown), tuple(line or 0 for _, line in shown))
 
 
 def loop_stack(

@@ -141,15 +141,23 @@ def _answer(reports: Sequence[LoopReport], found: Sequence[Culprit], values: dic
     *known, nobody = found
     if nobody.share > DOMINANT or not known:
         return f'{begin}; what did it is not known for {percent(nobody.share)} of that'
-    first = known[0]
+    # One collector, and one GIL of a thread, wherever they are met.
+    parties: dict[object, list[Culprit]] = {}
+    for each in known:
+        key = each if each.cause == 'callback' else (each.cause, each.thread)
+        parties.setdefault(key, []).append(each)
+    party = max(parties.values(), key=lambda rows: sum(row.share for row in rows))
+    first = next((each for each in party if each.leaf), party[0])
     where = first.user or first.leaf
+    most = 'mostly in ' if len(party) > 1 else 'in '
     who = {
         'callback': place(where) if where else 'a callback',
-        'gc': 'garbage collection' + (f', in {place(where)}' if where else ''),
-        'gil': f'thread {first.thread}, which held the GIL' + (f': {place(where)}' if where else ''),
+        'gc': 'garbage collection' + (f', {most}{place(where)}' if where else ''),
+        'gil': f'thread {first.thread}, which held the GIL'
+        + (f', {most}{place(where)}' if where else ''),
         'cpu-starved': 'other processes: there was no core to run on',
     }.get(first.cause, 'nobody known')
-    return f'{begin}; {percent(first.share)} of it by {who}'
+    return f'{begin}; {percent(sum(each.share for each in party))} of it by {who}'
 
 
 def _kind(reports: Sequence[LoopReport]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from streambench.loop_monitor.stacks import (
     OtherThread,
     RawStack,
     ThreadClocks,
+    current_frames,
     loop_stack,
 )
 
@@ -32,6 +32,7 @@ _SAMPLES_PER_AGE = 50
 _EVIDENCE_NS = 10_000_000
 _CHORES_NS = 100_000_000
 _STILL_NS = 50_000_000
+_TICK = TickAccount.tick.__code__
 
 
 class Watchdog:
@@ -45,7 +46,8 @@ class Watchdog:
         loop: The loop, for its current task.
         account: Where the ticks are counted and the samples go.
         waiting: Code of a select() that isn't Python's own.
-        settle: Called now and then to make stalls of late ticks, outside of the loop's thread.
+        settle: Called now and then to make stalls of late ticks, outside of the loop's thread; with
+            `on_time` if the samples that no late tick needs are to go.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Watchdog:
         account: TickAccount,
         *,
         waiting: frozenset[CodeType],
-        settle: Callable[[], None],
+        settle: Callable[..., None],
     ) -> None:
         self.delay = Histogram()
         self.cpu_ns = 0
@@ -93,9 +95,9 @@ class Watchdog:
         return self._thread.is_alive()
 
     @property
-    def oversleeps(self) -> tuple[tuple[int, int], ...]:
+    def oversleeps(self) -> list[tuple[int, int]]:
         """Intervals of 1 ms and more in which it wanted to run and didn't."""
-        return tuple(self._deadline.oversleeps)
+        return list(self._deadline.oversleeps)
 
     def join(self) -> None:
         """Wait until it has ended."""
@@ -150,11 +152,7 @@ class Watchdog:
         self.cpu_ns = time.thread_time_ns()
         if account.threads is not None:
             account.threads.know()
-        if account.late:
-            self._settle()
-        elif not late:
-            # Ticks that came before they were late.
-            account.samples.clear()
+        self._settle(on_time=not late)
 
     def _look(self) -> None:
         """Take a sample of a loop that is late."""
@@ -162,8 +160,11 @@ class Watchdog:
         at_ns = time.perf_counter_ns()
         # Before the stack, which proves it: the loop may run on between the two.
         task = self._task()
-        frames = sys._current_frames()
+        frames = current_frames()
         stack = loop_stack(frames.get(self._loop_ident), account.runner, self._waiting)
+        if stack is not None and stack.codes[-1] is _TICK:
+            # It has come, late as it is: the stall is over.
+            return
         busy_since = account.idle.busy_since() if account.idle is not None else None
         name, coroutine = _names(task, stack)
         others: tuple[OtherThread, ...] = ()

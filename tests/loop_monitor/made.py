@@ -29,7 +29,7 @@ def stall(**changes: object) -> StallEvent:
         starved_s=0.0,
         task='Task-7',
         coroutine='handle',
-        stacks=(WeightedStack(frames=(OWN,), weight_s=0.05),),
+        stacks=(WeightedStack(frames=(OWN,), weight_s=0.05, task='Task-7', coroutine='handle'),),
         other_threads=(),
         confidence='in_flight',
         unfinished=False,

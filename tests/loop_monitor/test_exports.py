@@ -7,6 +7,7 @@ import gc
 import json
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -39,6 +40,15 @@ STALLS = {
     # A stack was seen, but it isn't what held the loop up.
     'unattributed': made.stall(cause='unattributed'),
 }
+
+
+GC_AT_THREE_PLACES = (
+    made.stall(cause='gc', gc_s=0.04),
+    made.stall(
+        cause='gc', gc_s=0.03, stacks=(WeightedStack(frames=(made.OWN, made.INNER), weight_s=0.05),)
+    ),
+    made.stall(cause='gc', gc_s=0.05, stacks=()),
+)
 
 
 async def watched() -> LoopReport:
@@ -86,7 +96,7 @@ def test_the_table_sums_up_by_cause_and_place() -> None:
     other = Frame(function='handle', file=made.HOME, line=11)
     longer = made.stall(
         duration_s=0.09,
-        stacks=(WeightedStack(frames=(other,), weight_s=0.09),),
+        stacks=(WeightedStack(frames=(other,), weight_s=0.09, task='Task-8', coroutine='handle'),),
         task='Task-8',
     )
     found = culprits([made.report(made.stall(), STALLS['gil']), made.report(longer)])
@@ -120,7 +130,12 @@ def test_user_code_is_neither_standard_library_nor_installed() -> None:
     [
         ((), 'never held up: no block of 15.0 ms or more'),
         ((STALLS['callback'],), '100 % of it by /home/somebody/program.py:10 handle'),
-        ((STALLS['gc'],), '80 % of it by garbage collection'),
+        ((STALLS['gc'],), '80 % of it by garbage collection, in /home/somebody/program.py:10 handle'),
+        # Found at two places and under no name, but it is one collector.
+        (
+            (STALLS['callback'], *GC_AT_THREE_PLACES),
+            '60 % of it by garbage collection, mostly in /home/somebody/program.py:10 handle',
+        ),
         ((STALLS['gil'],), '90 % of it by thread hog, which held the GIL'),
         ((STALLS['cpu-starved'],), 'there was no core to run on'),
         ((STALLS['unattributed'],), 'what did it is not known for 100 % of that'),
@@ -232,11 +247,22 @@ def test_trace_events_lie_where_the_stalls_were() -> None:
     slices = [event for event in events if event.get('cat') == 'stall']
     assert len(slices) == len(STALLS)
     assert (slices[0]['ts'], slices[0]['dur'], slices[0]['name']) == (1e5, 5e4, 'callback: handle')
+    starved = slices[list(STALLS).index('without a core for a part')]
+    assert starved['name'] == 'callback: handle'
     (pause,) = [event for event in events if event.get('cat') == 'gc']
     assert (pause['ts'], pause['dur'], pause['tid']) == (5e5, 3000, 3)
     assert {event['name'] for event in events if event['ph'] == 'C'} == {
-        f'loop {number} {what}' for number in (1, 2) for what in ('lag (ms)', 'busy (%)')
+        f'loop {number} {what}'
+        for number in (1, 2)
+        for what in ('lag p50 (ms)', 'lag p99 (ms)', 'lag max (ms)', 'busy (%)')
     }
+    # Each counter ends with its loop: a viewer lets the last value stand.
+    busy = [event for event in events if event['name'] == 'loop 2 busy (%)']
+    assert [(event['ts'], event['args']) for event in busy] == [
+        (0, {'CPU': 20}),
+        (1e6, {'CPU': 20}),
+        (2e6, {'CPU': 0}),
+    ]
     assert {event['tid'] for event in events if event['name'] == 'thread_name'} == {1, 2, 3}
 
 
@@ -249,7 +275,13 @@ async def test_a_real_report_can_be_exported(may_block: None) -> None:
         watch.close()
     check_speedscope(flames := speedscope([report], name='real'))
     assert {'culprit_sleep', 'culprit_spin'} <= {frame['name'] for frame in flames['shared']['frames']}
-    check_trace(trace_events([report], name='real', pid=1, pauses=tuple(watch.recent)))
+    trace = trace_events([report], name='real', pid=1, pauses=tuple(watch.recent))
+    check_trace(trace)
+    slices = [event for event in trace['traceEvents'] if event['ph'] == 'X']
+    for row in {event['tid'] for event in slices}:
+        spans = sorted((each['ts'], each['ts'] + each['dur']) for each in slices if each['tid'] == row)
+        # What overlaps without being inside is dropped by viewers.
+        assert all(end <= begin + 0.001 for (_, end), (begin, _) in pairwise(spans))
     content = json.loads(json.dumps(plain([report])))
     assert content['figures']['loop_stall_time_s'] == pytest.approx(report.stall_s)
     assert content['loops'][0]['stalls'][0]['stacks'][0]['frames'][-1]['function'] == 'culprit_sleep'

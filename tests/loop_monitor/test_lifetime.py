@@ -194,6 +194,67 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         LoopMonitor().start()
 
 
+WALK = """
+import faulthandler, gc, random, sys, threading, time
+from streambench.loop_monitor.stacks import current_frames, raw_stack
+
+faulthandler.enable()
+faulthandler.dump_traceback_later(40, exit=True)
+space = {'draw': random.Random(1)}
+for number in range(9):
+    values = ''.join(f'v{each} = n + {each}.5; ' for each in range(3 * number))
+    exec(f'def f{number}(n):\\n    {values}pass\\n    return n and draw.choice(fs)(n - 1)', space)
+fs = space['fs'] = [space[f'f{number}'] for number in range(9)]
+over = False
+
+def generated(n):
+    if n:
+        yield from generated(n - 1)
+    yield n / 7
+
+def frames_come_and_go():
+    while not over:
+        fs[8](8)
+        sum(generated(6))
+
+def threads_come_and_go():
+    while not over:
+        thread = threading.Thread(target=fs[3], args=(3,))
+        thread.start()
+        thread.join()
+
+def collected(phase, info):
+    # As any listener or finalizer may: the GIL is given away.
+    if threading.get_ident() == here:
+        time.sleep(0.0003)
+
+threads = [threading.Thread(target=each) for each in (frames_come_and_go, threads_come_and_go)]
+for thread in threads:
+    thread.start()
+here = threading.get_ident()
+gc.callbacks.append(collected)
+gc.set_threshold(10)
+sys.setswitchinterval(1e-5)
+until, rubbish, seen = time.monotonic() + 3, [], set()
+while time.monotonic() < until:
+    frame = current_frames().get(threads[0].ident)
+    seen |= {code.co_name for code in raw_stack(frame).codes}
+    del frame
+    rubbish.append([[] for _ in range(len(rubbish) % 12)])
+    del rubbish[:-500]
+over = True
+for thread in threads:
+    thread.join()
+print(len(seen) > 9, gc.isenabled())
+"""
+
+
+def test_looking_at_frames_of_other_threads_breaks_nothing() -> None:
+    """Collections begin everywhere and give the GIL away; before, this was a segmentation fault."""
+    done = subprocess.run([sys.executable, '-c', WALK], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'True True\n', ''), done.stderr[-3000:]
+
+
 FORK = """
 import asyncio, os, warnings
 from streambench.loop_monitor import LoopMonitor, LoopMonitorError
@@ -290,8 +351,12 @@ async def test_without_libuv_s_symbols_it_says_so(monkeypatch: pytest.MonkeyPatc
     assert report.lag.count >= 4
 
 
+class Derived(asyncio.SelectorEventLoop):
+    """A loop of somebody's own."""
+
+
 def test_another_selector_is_left_alone() -> None:
-    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+    loop = Derived(selectors.SelectSelector())
 
     async def main() -> LoopMonitor:
         async with LoopMonitor(exact=True) as monitor:
@@ -301,6 +366,7 @@ def test_another_selector_is_left_alone() -> None:
     report = loop.run_until_complete(main()).report()
     loop.close()
     assert not report.exact
+    assert report.loop == 'asyncio'
     assert any('SelectSelector, not an EpollSelector' in line for line in report.unavailable)
     assert report.lag.count >= 4
 
