@@ -18,6 +18,7 @@ from streambench.clock import now_ns
 from streambench.records import ItemRow
 
 Completion = Callable[[ItemRow, 'worker.Outcome | None', BaseException | None, int], None]
+Function = Callable[[Any], 'worker.Outcome']
 
 
 class Bridge:
@@ -27,7 +28,6 @@ class Bridge:
         executor: Takes the tasks; its `submit` may block.
         completed: Called on the loop with the item, its outcome or its failure, and the instant.
         woken: Called on the loop with the instant at which it begins to take completions.
-        function: What runs on the worker.
 
     Attributes:
         submitting_ns: Time spent in the executor's `submit` so far.
@@ -39,15 +39,13 @@ class Bridge:
         completed: Completion,
         *,
         woken: Callable[[int], None] | None = None,
-        function: Callable[[worker.Task], worker.Outcome] = worker.run_task,
     ) -> None:
         self._executor = executor
         self._completed = completed
         self._woken = woken
-        self._function = function
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bridge')
-        self._waiting: deque[tuple[ItemRow, worker.Task]] = deque()
+        self._waiting: deque[tuple[ItemRow, Function, Any]] = deque()
         self._finished: deque[tuple[ItemRow, Future[Any]]] = deque()
         self._hopping = False
         self._waking = False
@@ -70,9 +68,15 @@ class Bridge:
         self._waiting.clear()
         await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
 
-    def submit(self, item: ItemRow, task: worker.Task) -> None:
-        """Give a task to the executor soon; stamps the item just before."""
-        self._waiting.append((item, task))
+    def submit(self, item: ItemRow, task: Any, function: Function = worker.run_task) -> None:
+        """Give a task to the executor soon; stamps the item just before.
+
+        Args:
+            item: Whose task it is.
+            task: What the worker gets.
+            function: What it does with that.
+        """
+        self._waiting.append((item, function, task))
         if not self._hopping:
             self._hopping = True
             self._loop.run_in_executor(self._thread, self._submit_waiting)
@@ -80,7 +84,7 @@ class Bridge:
     def _submit_waiting(self) -> None:
         while True:
             try:
-                item, task = self._waiting.popleft()
+                item, function, task = self._waiting.popleft()
             except IndexError:
                 # The flag falls before the last look, so what `submit` adds now is seen here or
                 # starts another hop; both at once is a hop that finds nothing.
@@ -91,7 +95,7 @@ class Bridge:
                 continue
             item.submit_ns = now_ns()
             try:
-                future: Future[Any] = self._executor.submit(self._function, task)
+                future: Future[Any] = self._executor.submit(function, task)
             except Exception as error:
                 future = Future()
                 future.set_exception(error)

@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 
-from streambench import worker
+from streambench import reach, worker
 from streambench.bridge import Bridge
 from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S, now_ns
@@ -72,15 +72,26 @@ class Dispatcher:
         self._woken = woken
         self._sleep_s = {WARMUP: 0.0}
         self._full = True
+        self._needs: reach.Needs | None = None
         self._queue: deque[tuple[ItemRow, Message]] = deque()
         self._room: asyncio.Future[None] | None = None
         self._standing_since_ns: int | None = None
         self._stood_ns = 0
 
-    def configure(self, phase: str, *, sleep_s: float, full: bool) -> None:
-        """Set what the tasks of a phase do."""
+    def configure(
+        self, phase: str, *, sleep_s: float, full: bool, needs: reach.Needs | None = None
+    ) -> None:
+        """Set what the tasks of a phase do.
+
+        Args:
+            phase: Of the run.
+            sleep_s: How long they sleep.
+            full: Whether they verify payloads in full.
+            needs: What each of them opens beside.
+        """
         self._sleep_s[phase] = sleep_s
         self._full = full
+        self._needs = needs
 
     @property
     def queue_depth(self) -> int:
@@ -160,7 +171,10 @@ class Dispatcher:
                 continue
             self.in_flight += 1
             self.submitted += 1
-            self._bridge.submit(item, task)
+            if self._needs is None:
+                self._bridge.submit(item, task)
+            else:
+                self._bridge.submit(item, (task, self._needs), reach.warm_up_task)
         self._filled = self.in_flight >= self.max_in_flight
         if self._room is not None and not self._room.done():
             self._room.set_result(None)

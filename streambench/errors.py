@@ -46,7 +46,15 @@ class MissingExtraError(ConfigError):
 
 
 class BrokerError(StreamBenchError):
-    """The broker can't be reached, refuses, or went away."""
+    """The broker can't be reached, refuses, or went away.
+
+    Attributes:
+        reason: Why alone, where the remedy is another one.
+    """
+
+    def __init__(self, message: str, *, reason: str = '') -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ConnectorError(StreamBenchError):

@@ -9,6 +9,7 @@ unless told to stay in it. It runs as a file, with the standard library only.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import os
 import select
@@ -29,6 +30,8 @@ POLL_S = 0.5
 # The path of a socket has 107 bytes: this, `/sb-########`, and multiprocessing's
 # `/pymp-########/listener-########`.
 LONGEST_TEMPORARY = 60
+SCRATCH = 'sb-'
+LOCK = 'streambench.lock'
 
 
 def command(
@@ -80,10 +83,35 @@ def _make_scratch() -> str | None:
     """Make a directory for what a command that is killed would leave behind, and name it to it."""
     import tempfile
 
-    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMPORARY:
+    root = tempfile.gettempdir()
+    if len(os.fsencode(root)) > LONGEST_TEMPORARY:
         return None
-    os.environ['TMPDIR'] = path = tempfile.mkdtemp(prefix='sb-')
+    _remove_left(root)
+    os.environ['TMPDIR'] = path = tempfile.mkdtemp(prefix=SCRATCH)
+    lock = os.open(f'{path}/new', os.O_RDONLY | os.O_CREAT, 0o600)
+    # Held until this process is gone, however it goes; nobody sees the file before.
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.rename(f'{path}/new', f'{path}/{LOCK}')  # noqa: PTH104
     return path
+
+
+def _remove_left(root: str) -> None:
+    """Remove what leashes that were killed have left: directories whose lock nobody holds."""
+    for name in os.listdir(root):  # noqa: PTH208
+        if not name.startswith(SCRATCH):
+            continue
+        path = f'{root}/{name}'
+        try:
+            lock = os.open(f'{path}/{LOCK}', os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,6 @@ foreign messages are counted on the way.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -67,10 +66,11 @@ class Ledger:
         self.corrupt = 0
         self.resolved_in_dispatcher = 0
         self.publish_error = ''
-        self.task_error = ''
         self.first_intended_ns: int | None = None
         self.last_complete_ns: int | None = None
         self.workers: set[tuple[str, int, int]] = set()
+        # The first of each host, and of tasks that came to none.
+        self.task_errors: dict[str, str] = {}
         self._finished = finished
         self._ended = ended
         self._remote = remote
@@ -95,6 +95,11 @@ class Ledger:
         An item whose publishing failed stays open, since it may have been delivered all the same.
         """
         return self.ended >= self.expected and len(self._open) <= self.publish_failed
+
+    @property
+    def task_error(self) -> str:
+        """The first error of a task, or nothing."""
+        return next(iter(self.task_errors.values()), '')
 
     @property
     def outstanding(self) -> int:
@@ -224,7 +229,7 @@ class Ledger:
                 self.corrupt += 1
         if error:
             item.error = error
-            self.task_error = self.task_error or error
+            self.task_errors.setdefault('' if outcome is None else outcome[4], error)
             item.status = FAILED
             self.failed += 1
         else:
@@ -325,11 +330,6 @@ class Ledger:
                 self.failed += 1
                 self._ended()
                 self._leave(item)
-
-    def worker_hosts(self) -> str:
-        """Return the different workers by host, as `n1:2 n2:2`."""
-        hosts = Counter(host for host, _, _ in self.workers)
-        return ' '.join(f'{host}:{number}' for host, number in sorted(hosts.items()))
 
     def counts(self) -> dict[str, Any]:
         """Return the counts under the names of results.csv."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streambench.brokers.base import Subscriber
 from streambench.clock import NS_PER_S
 from streambench.dispatcher import Dispatcher
 from streambench.ledger import Ledger
-from streambench.production import Production, Surroundings
+from streambench.production import Production
 from streambench.records import MEASURE, WARMUP
 from streambench.strain import Strain, loop_name
+from streambench.surroundings import Surroundings
 
 
 def live_columns(
@@ -50,7 +52,7 @@ def live_columns(
         'start_submit_tasks_timestamp': epoch_s(first),
         'end_tasks_done_timestamp': epoch_s(last),
         'workers_proven': proven or None,
-        'worker_hosts': ledgers[WARMUP].worker_hosts(),
+        'worker_hosts': _by_host(ledgers[WARMUP].workers),
         'loop': loop_name(),
         'remarks': '; '.join(session.executor.remarks()),
         'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
@@ -66,3 +68,9 @@ def live_columns(
         sent=ledger.sent,
         publishing_ns=production.publishing_ns if production else None,
     )
+
+
+def _by_host(workers: Iterable[tuple[str, int, int]]) -> str:
+    """Return how many different workers each host has, as `n1:2 n2:2`."""
+    hosts = Counter(host for host, _, _ in workers)
+    return ' '.join(f'{host}:{number}' for host, number in sorted(hosts.items()))

@@ -56,6 +56,11 @@ class Offsets:
         return self._ahead_ns | {self.own: 0}
 
     @property
+    def others(self) -> bool:
+        """Whether a task ran on a clock that is not the dispatcher's."""
+        return bool(self._ahead_ns)
+
+    @property
     def bound_s(self) -> float | None:
         """Width of the widest bound; None on one clock, and where no offset is allowed."""
         widths = [width for width in self._widths_ns.values() if width is not None]

@@ -39,6 +39,17 @@ class ServedPlugin(Plugin):
     in_process: ClassVar[bool] = False
 
     @property
+    def title(self) -> str:
+        """What it is and where, for errors."""
+        found = self.address()
+        return self.name + (f' at {found[0]}:{found[1]}' if found else '')
+
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return f'see that {self.name} can be used where the workers are'
+
+    @property
     def needs_redis_server(self) -> bool:
         """Whether no address was given and an embedded Redis is to be started."""
         return False

@@ -1,43 +1,39 @@
-"""Short tasks that ask the workers of other hosts what they reach, and bound those hosts' clocks."""
+"""Short tasks on the workers of other hosts, which bound the clocks of those hosts."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
 
-from streambench.clock import now_ns
+from streambench.clock import now_ns, read_clock
 from streambench.executors.base import OpenExecutor
 from streambench.offsets import Reading
-from streambench.reach import Place, Reached, reach
 from streambench.threads import outcome_of
 
+Read = tuple[str, int, int]
 
-class Probes:
-    """Short tasks on the workers, and what they say of the workers' clocks.
+
+async def read_clocks(executor: OpenExecutor, number: int) -> list[Reading]:
+    """Let so many tasks read the clocks of their hosts.
 
     Args:
         executor: Runs them.
+        number: How many.
 
-    Attributes:
-        readings: Clock, submit, start, end and complete of each.
+    Returns:
+        Clock, submit, start, end and complete of each.
     """
 
-    def __init__(self, executor: OpenExecutor) -> None:
-        self.readings: list[Reading] = []
-        self._submit = executor.executor.submit
-
-    async def ask(self, task: tuple[float, tuple[Place, ...]], number: int) -> list[Reached]:
-        """Let so many tasks run at once, and return what they say."""
-        sent = [await asyncio.to_thread(self._send, task) for _ in range(number)]
-        found = await asyncio.gather(*(outcome_of(future) for future, _ in sent))
-        for (_, instants), (_, _, domain, start_ns, end_ns) in zip(sent, found, strict=True):
-            submit_ns, complete_ns = instants
-            self.readings.append((domain, submit_ns, start_ns, end_ns, complete_ns))
-        return found
-
-    def _send(self, task: tuple[float, tuple[Place, ...]]) -> tuple[Future[Reached], list[int]]:
+    def send() -> tuple[Future[Read], list[int]]:
         instants = [now_ns()]
-        future = self._submit(reach, task)
+        future = executor.executor.submit(read_clock, None)
         # Before the loop hears of it, and in the thread that does.
         future.add_done_callback(lambda _: instants.append(now_ns()))
         return future, instants
+
+    sent = [await asyncio.to_thread(send) for _ in range(number)]
+    found = await asyncio.gather(*(outcome_of(future) for future, _ in sent))
+    return [
+        (domain, submit_ns, start_ns, end_ns, complete_ns)
+        for (_, (submit_ns, complete_ns)), (domain, start_ns, end_ns) in zip(sent, found, strict=True)
+    ]

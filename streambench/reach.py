@@ -1,44 +1,107 @@
-"""Whether a worker reaches broker and store, and its clock: asked before anything is measured.
+"""What a worker opens in the warm-up: what it will need of store and broker, as it will use them.
 
-It runs as a task and imports layer 0 and the standard library only.
+A compute worker asks the store for its item's payload through the connector's own class; one that may
+be a generator also puts and removes an object and opens the broker's sending end. This module imports
+layer 0 and the standard library; a broker comes in where a generator may run.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import time
 
-from streambench.clock import clock_domain, now_ns
+from streambench import worker
+from streambench.clock import NS_PER_S, now_ns
+from streambench.errors import in_one_line
 
-TIMEOUT_S = 5.0
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-# What it is, host and port.
-Place = tuple[str, str, int]
-# Host, what it could not reach, clock domain, first and last instant.
-Reached = tuple[str, tuple[str, ...], str, int, int]
+    # Names and settings of broker and store, the topic, what to call them, and whether to generate.
+    Needs = dict[str, Any]
+    WarmUpTask = tuple[worker.Task, Needs]
 
 
-def reach(task: tuple[float, tuple[Place, ...]]) -> Reached:
-    """Open a connection to each place.
+class UnreachableError(Exception):
+    """A worker can't open what it will need."""
+
+
+# What the error of such a task begins with.
+UNREACHABLE = f'{UnreachableError.__name__}: '
+
+
+def warm_up_task(both: WarmUpTask) -> worker.Outcome:
+    """Open what this worker will need, and run a real item.
 
     Args:
-        task: How long to hold the worker, so that its neighbours get a task too, and the places.
+        both: The task of the item, whose sleep is how long the worker is held, and what is needed.
 
     Returns:
-        Host of the worker; what it could not reach, a sentence each; its clock and what that said at
-        the beginning and at the end.
+        The item's outcome; its error begins with `UNREACHABLE` if something can't be opened.
     """
-    start_ns = now_ns()
-    hold_s, places = task
-    until = time.monotonic() + hold_s
+    task, needs = both
+    session, _, hold_s, *_ = task
+    outcome = worker.run_task(task, lambda: _open(needs, task[5]))
+    if outcome[-1]:
+        # One that fails at once would take the items of its neighbours, and they would say nothing.
+        worker.pause(hold_s - (now_ns() - outcome[0]) / NS_PER_S, session=session)
+    return outcome
+
+
+def _open(needs: Needs, key: tuple[Any, ...]) -> None:
+    """Open store and broker, as far as they are needed.
+
+    Raises:
+        UnreachableError: If one can't be; says which and why.
+    """
     failures = []
-    for name, host, port in places:
-        try:
-            with socket.create_connection((host, port), timeout=TIMEOUT_S):
-                pass
-        except OSError as error:
-            failures.append(f'{name} at {host}:{port} ({error.strerror or error})')
-    time.sleep(max(0.0, until - time.monotonic()))
-    node = os.environ.get('STREAMBENCH_NODE') or os.uname().nodename
-    return node, tuple(failures), clock_domain(), start_ns, now_ns()
+    if needs['store']:
+        failures += _tried(needs['store_title'], lambda: _open_store(needs, key))
+    if needs['generates']:
+        failures += _tried(needs['broker_title'], lambda: _open_broker(needs))
+    if failures:
+        raise UnreachableError('; '.join(failures))
+
+
+def _tried(title: str, step: Callable[[], None]) -> list[str]:
+    try:
+        step()
+    except Exception as error:
+        why = _why(error)
+        if isinstance(error, ImportError):
+            why += ', so install it there'
+        return [f'the {title} ({why})']
+    return []
+
+
+def _why(error: Exception) -> str:
+    """Return why something can't be opened: the system's own words where it was the system."""
+    link: BaseException | None = error
+    while link is not None:
+        # Errors of TLS and of names are of this kind too, but for their module.
+        if isinstance(link, OSError) and link.errno and type(link).__module__ == 'builtins':
+            return os.strerror(link.errno)
+        link = link.__cause__ or link.__context__
+    return getattr(error, 'reason', '') or in_one_line(error)
+
+
+def _open_store(needs: Needs, key: tuple[Any, ...]) -> None:
+    store, key_class = worker.open_store(needs['store'])
+    if not store.exists(worker.key_of(key_class, key)):
+        raise LookupError('what was put there is not to be seen from here')
+    if needs['generates']:
+        store.evict(worker.key_of(key_class, worker.put(b'probe', needs['store'])))
+
+
+def _open_broker(needs: Needs) -> None:
+    import asyncio
+
+    from streambench import registry
+
+    async def opened() -> None:
+        broker = registry.load('broker', needs['broker'])(**needs['broker_settings'])
+        async with broker.open_publisher(needs['topic']):
+            pass
+
+    asyncio.run(opened())

@@ -35,12 +35,13 @@ from streambench.loop_findings import Joined, seconds, stall_rows
 from streambench.offsets import Offsets
 from streambench.pacer import Pacer
 from streambench.patience import until_ended
-from streambench.production import Keys, Production, Surroundings
+from streambench.production import Keys, Production
 from streambench.records import MEASURE, WARMUP, ItemRow, RunRow, SeriesRow
 from streambench.run_row import run_row
 from streambench.run_spec import RunSpec
 from streambench.series import state
 from streambench.strain import Strain
+from streambench.surroundings import Surroundings
 from streambench.verdict import ABORTED, COMPLETE, ENDED_BY_FAILURE, INTERRUPTED, STALLED, ended_by
 
 if TYPE_CHECKING:

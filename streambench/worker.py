@@ -17,7 +17,7 @@ from streambench.payload import faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     Task = tuple[str, int, float, bool, bytes | None, tuple[Any, ...], int, int, str]
@@ -90,7 +90,7 @@ def key_of(key_class: Any, fields: Sequence[Any]) -> Any:
     return key_class(*(tuple(field) if isinstance(field, list) else field for field in fields))
 
 
-def _store(description: str) -> tuple[Any, Any]:
+def open_store(description: str) -> tuple[Any, Any]:
     """Return this thread's store of a description, and the class of its keys.
 
     `Store.get` holds one lock while it fetches, so threads that shared a store would resolve one
@@ -149,7 +149,7 @@ def resolve(key: tuple[Any, ...], store: str) -> bytes:
     """
     from proxystore.proxy import ProxyResolveError, extract
 
-    opened, key_class = _store(store)
+    opened, key_class = open_store(store)
     try:
         data = extract(opened.proxy_from_key(key_of(key_class, key)))
     except ProxyResolveError as error:
@@ -166,17 +166,18 @@ def put(data: bytes, store: str) -> tuple[Any, ...]:
         data: The payload.
         store: Description of the store, from the session.
     """
-    opened, _ = _store(store)
+    opened, _ = open_store(store)
     return tuple(opened.put(data))
 
 
-def run_task(task: Task) -> Outcome:
+def run_task(task: Task, first: Callable[[], None] | None = None) -> Outcome:
     """Run the compute task of one item.
 
     Args:
         task: Session, sequence, sleep in seconds, whether to verify in full, the frame (method
             `default`) or None, the key's fields (method `proxy`), size in bytes, checksum, and the
             description of the store.
+        first: Called before anything else; what it raises is the task's error.
 
     Returns:
         The instants start, resolved, verified and end; host, clock domain, process id and native
@@ -188,6 +189,8 @@ def run_task(task: Task) -> Outcome:
     fault = error = ''
     try:
         data: bytes | memoryview
+        if first is not None:
+            first()
         if frame is None:
             data = resolve(key, store)
             resolved_ns = now_ns()

@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).parent.parent / 'streambench'
 # the same rule inside. What is not named here is in the layer of its package.
 LAYERS: list[set[str]] = [
     {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'loop_monitor'},
-    {'machine', 'bounds', 'sequences', 'reach', 'interfaces'},
+    {'machine', 'bounds', 'sequences', 'interfaces'},
     {'worker', 'pacer', 'records', 'pytest_plugin'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables', 'schemas'},
-    {'difference'},
+    {'difference', 'reach'},
     {
         'bottleneck',
         'bookkeeping',
@@ -45,7 +45,8 @@ LAYERS: list[set[str]] = [
     {'outcomes'},
     {'abort'},
     {'recorder', 'arm', 'generator', 'dispatcher', 'node_hours', 'run_row', 'strain', 'stored_rows'},
-    {'probes'},
+    {'probes', 'surroundings'},
+    {'warm_up'},
     {
         'production',
         'comparability',

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pytest
 
-from streambench import Config, configure, open_session
+from streambench import Config, configure, open_session, reach, worker
+from streambench.brokers.redis import RedisBroker
+from streambench.connectors.file import FileConnectorPlugin
 from streambench.errors import ConfigError, ExecutorError
 from streambench.executors.base import OpenExecutor
 from streambench.executors.pools import ProcessExecutor
 from streambench.interfaces import address_of
-from streambench.reach import reach
+from streambench.message import HEADER_BYTES
+from streambench.payload import PayloadPool
 from streambench.servers.redis import EmbeddedRedis
+from tests.redis_server import RedisServer
 
-AWAY = '127.77.0.1'
+HOLD_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,13 @@ def config(**changes: Any) -> Config:
     return replace(configure(**(values | changes)), executor_plugin=ElsewhereExecutor())
 
 
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Return a server without a password, so far."""
+    with RedisServer() as found:
+        yield found
+
+
 def closed_port() -> int:
     """Return a port on which nobody listens."""
     with socket.socket() as probe:
@@ -58,14 +71,72 @@ def closed_port() -> int:
     return port
 
 
-def test_a_worker_says_what_it_can_not_reach() -> None:
-    """Name, address and reason; what it reaches is not named."""
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        port = server.getsockname()[1]
-        gone = closed_port()
-        _, failures, *_ = reach((0.0, (('store', '127.0.0.1', port), ('broker', '127.0.0.1', gone))))
-    assert len(failures) == 1
-    assert failures[0].startswith(f'broker at 127.0.0.1:{gone} (')
+def opening(*, key: tuple[Any, ...] = (), **changes: Any) -> tuple[worker.Outcome, float]:
+    """Run a warm-up task that opens a broker; return its outcome and how long the worker was held."""
+    payloads = PayloadPool(1000)
+    frame = bytes(HEADER_BYTES) + payloads.whole(0)
+    task = ('', 0, HOLD_S, True, frame, key, 1000, payloads.checksum(0), '')
+    needs = {
+        'store': '',
+        'store_title': '',
+        'generates': True,
+        'broker': 'redis',
+        'broker_settings': {},
+        'broker_title': 'redis broker',
+        'topic': 'topic',
+    }
+    began = time.monotonic()
+    return reach.warm_up_task((task, needs | changes)), time.monotonic() - began
+
+
+def test_a_worker_says_what_it_can_not_reach(server: RedisServer) -> None:
+    """By the broker's own client; it holds its worker as long as one that does well."""
+    outcome, held_s = opening(broker_settings={'stream_servers': server.address})
+    assert outcome[-2:] == ('', '')
+    assert held_s >= HOLD_S
+    gone = f'127.0.0.1:{closed_port()}'
+    outcome, held_s = opening(broker_settings={'stream_servers': gone})
+    assert outcome[-1].startswith(f'{reach.UNREACHABLE}the redis broker (')
+    assert 'Connection refused' in outcome[-1]
+    assert held_s >= HOLD_S
+    assert outcome[4] == os.uname().nodename
+
+
+@pytest.mark.parametrize('executor', ['process', 'thread'])
+async def test_every_worker_opens_what_it_will_need(executor: str, server: RedisServer) -> None:
+    """Each that is proven has asked the store, put and removed an object, and greeted the broker."""
+    chosen = configure(
+        executor=executor,
+        stream_method='proxy',
+        generator='worker',
+        workers=3,
+        task_count=6,
+        task_sleep=0.01,
+        data_size_bytes=1000,
+        stream_servers=server.address,
+        ps_host=server.host,
+        ps_port=server.port,
+    )
+
+    def calls() -> dict[str, int]:
+        found = server.ask('INFO', 'commandstats')
+        return {
+            name: found.get(f'cmdstat_{name}', {'calls': 0})['calls']
+            for name in ('ping', 'exists', 'set', 'del')
+        }
+
+    async with open_session(chosen) as session:
+        at_begin = await asyncio.to_thread(calls)
+        row = (await session.run()).row
+        made = {
+            name: number - at_begin[name] for name, number in (await asyncio.to_thread(calls)).items()
+        }
+    assert (row.completed_tasks, row.workers_proven, row.ended) == (6, 3, 'complete')
+    # Beside the dispatcher's own, and the items.
+    assert made['exists'] >= 3
+    assert made['ping'] >= 2 + 3 + 1
+    assert made['set'] == made['exists'] + made['exists'] + 6
+    assert made['del'] == made['set']
 
 
 async def test_embedded_servers_on_an_interface_are_reached() -> None:
@@ -78,19 +149,48 @@ async def test_embedded_servers_on_an_interface_are_reached() -> None:
     assert row.completed_tasks == 6
 
 
-async def test_who_can_t_reach_what_ends_the_run_before_it_is_measured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One sentence with the host, the server and the remedy."""
-    chosen = config(bind_interface='127.0.0.2')
+async def test_a_store_that_workers_do_not_share(tmp_path: Path) -> None:
+    """A directory of their own under the same name: nothing fails there but what was put is missing."""
+    async with FileConnectorPlugin(ps_file_dir=str(tmp_path / 'here')).open('reach') as store:
+        key = await store.put([b'1234'])
+        shared = {'generates': False, 'store_title': 'file store'}
+        outcome, _ = await asyncio.to_thread(opening, key=key, store=store.description, **shared)
+        assert outcome[-1] == ''
+        there = store.description.replace(str(tmp_path / 'here'), str(tmp_path / 'there'))
+        there = there.replace('"reach"', '"there"')
+        outcome, _ = await asyncio.to_thread(opening, key=key, store=there, **shared)
+        await asyncio.to_thread(worker.close_stores, 'there')
+    assert outcome[-1] == (
+        f'{reach.UNREACHABLE}the file store (what was put there is not to be seen from here)'
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hidden(RedisBroker):
+    """A broker that this process reaches, and others don't."""
+
+    def for_workers(self) -> Self:
+        """Return the address of nobody."""
+        return replace(self, stream_servers=f'127.0.0.1:{closed_port()}')
+
+
+async def test_who_can_t_reach_what_ends_the_run_before_it_is_measured(server: RedisServer) -> None:
+    """One sentence with the host, the service, why, and the remedy; the store is well."""
+    chosen = config(
+        generator='worker',
+        stream_servers=server.address,
+        ps_host=server.host,
+        ps_port=server.port,
+    )
+    chosen = replace(chosen, broker_plugin=Hidden(stream_servers=server.address))
     async with open_session(chosen) as session:
-        assert session.connector is not None
-        plugin = type(session.connector)
-        monkeypatch.setattr(plugin, 'address', lambda self: (AWAY, closed_port()))
-        with pytest.raises(
-            ExecutorError, match=rf'can not reach the store at {AWAY}:\d+ .*bind-interf'
-        ):
+        with pytest.raises(ExecutorError) as caught:
             await session.run()
+    assert str(caught.value) == (
+        f'the worker on {os.uname().nodename} can not reach the redis broker at {server.address} '
+        '(Connection refused): give --stream-servers an address that they can reach (embedded servers: '
+        '--bind-interface).'
+    )
 
 
 async def test_the_server_has_a_password_on_every_address() -> None:

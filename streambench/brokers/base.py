@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from streambench.errors import BrokerError, ConfigError
 from streambench.kinds import assignments, text
@@ -71,6 +71,16 @@ class Subscriber(Protocol):
 class BrokerPlugin(ServedPlugin):
     """Settings of a broker, able to open the ends of a topic."""
 
+    @property
+    def title(self) -> str:
+        """What the broker is and where, for errors."""
+        found = self.address()
+        return f'{self.name} broker' + (f' at {found[0]}:{found[1]}' if found else '')
+
+    def for_workers(self) -> Self:
+        """Return these settings without what only this host has."""
+        return self
+
     @abstractmethod
     def open_publisher(self, topic: str) -> AbstractAsyncContextManager[Publisher]:
         """Open the sending end of a topic."""
@@ -99,6 +109,13 @@ class ServerBrokerPlugin(BrokerPlugin):
         group='broker',
         secret=True,
     )
+
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return (
+            'give --stream-servers an address that they can reach (embedded servers: --bind-interface)'
+        )
 
 
 def split_address(servers: str, *, default_port: int, flag: str) -> tuple[str, int]:

@@ -63,6 +63,19 @@ class KafkaBroker(ServerBrokerPlugin):
         """Return host and port of the first server."""
         return self._addresses()[0]
 
+    @property
+    def title(self) -> str:
+        """What it is and where, all of it, for errors."""
+        return f'kafka broker at {self._where}'
+
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return (
+            'give --stream-servers an address that they can reach, and let its advertised.listeners '
+            'name such a one too'
+        )
+
     def _addresses(self) -> list[tuple[str, int]]:
         if self.stream_servers is None:
             raise ConfigError(
@@ -148,7 +161,7 @@ class KafkaBroker(ServerBrokerPlugin):
             silent = f'silent for {kafka_client.CONNECT_S:.0f} s'
             reason = silent if isinstance(error, TimeoutError) else await self._reason()
             raise BrokerError(
-                f'no Kafka server answers at {self._where} ({reason}): {START_ONE}'
+                f'no Kafka server answers at {self._where} ({reason}): {START_ONE}', reason=reason
             ) from None
         except BaseException:
             await connection.close()

@@ -18,7 +18,7 @@ from streambench.brokers.base import (
     Subscriber,
     split_address,
 )
-from streambench.errors import BrokerError, ConfigError
+from streambench.errors import BrokerError, ConfigError, in_one_line
 from streambench.kinds import Kind, address, count, seconds, size, switch, text
 from streambench.options import option
 from streambench.url_file import read_url
@@ -80,6 +80,21 @@ class RedisBroker(ServerBrokerPlugin):
         settings = self._settings()
         return str(settings['host']), int(settings['port'])
 
+    def for_workers(self) -> Self:
+        """Return these settings with what the file says in place of the file."""
+        if self.stream_url_file is None:
+            return self
+        settings = self._settings()
+        host = f'[{settings["host"]}]' if ':' in settings['host'] else settings['host']
+        named = {key: str(settings[key]) for key in ('username', 'db') if key in settings}
+        return replace(
+            self,
+            stream_url_file=None,
+            stream_servers=f'{host}:{settings["port"]}',
+            stream_password=settings.get('password'),
+            stream_option=tuple((dict(self.stream_option) | named).items()),
+        )
+
     def _settings(self) -> dict[str, Any]:
         """Return what redis-py's Connection is made of."""
         settings: dict[str, Any] = {}
@@ -139,11 +154,13 @@ class RedisBroker(ServerBrokerPlugin):
                 why = f'refuses the given password ({error})' if given else 'asks for a password'
                 raise BrokerError(
                     f'Redis at {where} {why}: set $STREAMBENCH_STREAM_PASSWORD or give '
-                    '--stream-url-file.'
+                    '--stream-url-file.',
+                    reason=f'it {why}',
                 ) from None
             raise BrokerError(
                 f'no Redis server answers at {where} ({error}): start one there, or leave out '
-                '--stream-servers to use the embedded one.'
+                '--stream-servers to use the embedded one.',
+                reason=in_one_line(error),
             ) from None
         except BaseException:
             await connection.disconnect(nowait=True)

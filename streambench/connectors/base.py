@@ -50,6 +50,11 @@ class ConnectorPlugin(ServedPlugin):
         found = self.address()
         return f'{self.name} store' + (f' at {found[0]}:{found[1]}' if found else '')
 
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return f'see that --ps-connector {self.name} can be used where they are'
+
     def check(self) -> None:
         """Raise ConnectorError if the store can't be reached, with the remedy."""
         return
@@ -171,6 +176,11 @@ class NodeConnectorPlugin(ConnectorPlugin):
                 f'--ps-address {self.ps_address} and --ps-interface {self.ps_interface} both set the '
                 'address: give one of them.'
             )
+
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return 'give an --ps-interface, or --ps-address and --ps-port, that all nodes can reach'
 
     def node(self) -> dict[str, Any]:
         """Return the arguments that such connectors share."""

@@ -32,6 +32,14 @@ class EndpointConnectorPlugin(ConnectorPlugin):
         required=True,
     )
 
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return (
+            'start one of --ps-endpoints where they are (`proxystore-endpoint start NAME`), and name '
+            'its directory there in $PROXYSTORE_HOME'
+        )
+
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
         """Return class path and arguments of the connector, and the class of its keys."""
         key = 'proxystore.connectors.endpoint:EndpointKey'

@@ -81,6 +81,11 @@ class GlobusConnectorPlugin(ConnectorPlugin):
                 f'{self.ps_globus_config}: run `{LOGIN}` first, here and where the workers are.'
             )
 
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return f'log in where they are, by `{LOGIN}`'
+
     def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
         """Return class path and arguments of the connector, and the class of its keys."""
         module = 'proxystore.connectors.globus'

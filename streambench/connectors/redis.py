@@ -79,6 +79,14 @@ class RedisConnectorPlugin(ConnectorPlugin):
         """Whether no address was given."""
         return self.ps_host is None and self.ps_url_file is None
 
+    @property
+    def remedy(self) -> str:
+        """What to do where workers can't reach it."""
+        return (
+            'give --ps-host and --ps-port, or --ps-url-file, that they can reach (embedded servers: '
+            '--bind-interface)'
+        )
+
     def at(self, host: str, port: int, password: str) -> Self:
         """Return these settings for an embedded server."""
         return replace(self, ps_host=host, ps_port=port, ps_password=password)

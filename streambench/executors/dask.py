@@ -35,6 +35,7 @@ class DaskExecutor(ExecutorPlugin):
     tested: ClassVar[str] = 'yes, on one node'
     class_name = 'DaskExecutor'
     in_process = False
+    connect_s: ClassVar[float] = 10.0
 
     dask_scheduler: str | None = option(
         'Address of a Dask scheduler; a cluster on this machine is started if absent.',
@@ -85,7 +86,7 @@ class DaskExecutor(ExecutorPlugin):
         def start() -> None:
             nonlocal client, executor
             place = cluster.start(slots) if cluster is not None else f'tcp://{self._address}'
-            client = connect(place)
+            client = connect(place, within_s=self.connect_s)
             # Two items of the same bytes are two tasks.
             executor = client.get_executor(pure=False)
 

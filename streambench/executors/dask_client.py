@@ -21,15 +21,18 @@ from streambench.threads import whole
 if TYPE_CHECKING:
     from distributed import Client
 
-CONNECT_S = 10
 WORKERS_S = 120.0
 START_S = 60.0
 STOP_S = 8.0
 POLL_S = 0.05
 
 
-def connect(place: str) -> Client:
+def connect(place: str, *, within_s: float) -> Client:
     """Return a client of a scheduler.
+
+    Args:
+        place: Address of the scheduler.
+        within_s: Time in which it must answer.
 
     Raises:
         ExecutorError: If none answers.
@@ -44,10 +47,10 @@ def connect(place: str) -> Client:
     dask.config.set({'distributed.admin.large-graph-warning-threshold': '1TB'})
     try:
         # Whatever else this process does with Dask goes on as if it were not there.
-        return Client(place, timeout=CONNECT_S, set_as_default=False, name='streambench')
+        return Client(place, timeout=within_s, set_as_default=False, name='streambench')
     except (OSError, TimeoutError) as error:
         raise ExecutorError(
-            f'no Dask scheduler answers at {place} within {CONNECT_S} s: start one by `dask '
+            f'no Dask scheduler answers at {place} within {within_s:g} s: start one by `dask '
             'scheduler`, or leave --dask-scheduler out.'
         ) from error
 

@@ -61,6 +61,9 @@ def _service() -> str:
 
 def said(error: BaseException) -> str:
     """Return what an error of the SDK says, in a line."""
+    if isinstance(error, ExecutorError):
+        # Ours, raised inside of it.
+        return str(error)
     remote = getattr(error, 'remote_data', None)
     if remote is not None:
         # The text of a traceback: its last line that isn't indented names the error.

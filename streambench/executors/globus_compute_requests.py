@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from streambench import worker
+from streambench import reach, worker
 
 # The endpoint's own limit of a result is 10 MiB, and the service's of a request is taken for the same.
 REQUEST_BYTES = 10 << 20
@@ -70,12 +70,17 @@ def on_endpoint(version: str, frame_version: int, path: str, arguments: tuple[ob
 
 def cost(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, float | None]:
     """Return what a task carries in bytes, and its sleep; None if it may last as long as it likes."""
-    if fn is not worker.run_task:
+    if fn is worker.run_task:
+        (task,), needs = args, None
+    elif fn is reach.warm_up_task:
+        ((task, needs),) = args
+    else:
         import pickle
 
         return len(pickle.dumps(args)), None
-    _, _, sleep_s, _, frame, key, _, _, store = args[0]
-    return (len(frame) if frame is not None else len(repr(key)) + len(store)), sleep_s
+    _, _, sleep_s, _, frame, key, _, _, store = task
+    carried_bytes = len(frame) if frame is not None else len(repr(key)) + len(store)
+    return carried_bytes + (len(repr(needs)) if needs else 0), sleep_s
 
 
 def too_large(size_bytes: int, *, tasks: int = 1) -> str:

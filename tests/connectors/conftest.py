@@ -95,26 +95,26 @@ def servers() -> Iterator[Servers]:
         yield get
 
 
-def zmq_objects(port: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Collection[object]]:
+@dataclass(frozen=True, kw_only=True)
+class NotedZeroMQ(ZeroMQConnectorPlugin):
+    """ZeroMQ with keys that are noted."""
+
+    def connector(self, name: str) -> tuple[str, dict[str, Any], str]:
+        """Return class path and arguments of the connector, and the class of its keys."""
+        _, arguments, key_class = super().connector(name)
+        return 'tests.connectors.noted_zmq.NotedZeroMQConnector', arguments, key_class
+
+
+def zmq_objects(port: int) -> Callable[[], Collection[object]]:
     """Return what finds the objects in a ZeroMQ server, which doesn't list them: it asks for each."""
     need(*ZeroMQConnectorPlugin.packages, install=ZeroMQConnectorPlugin.install)
-    from proxystore_ex.connectors.dim.models import DIMKey
+    from tests.connectors.noted_zmq import NotedZeroMQConnector
 
-    from streambench.connectors.zmq_connector import ZeroMQConnector
-
-    keys: list[DIMKey] = []
-    put = ZeroMQConnector.put
-
-    def noted(self: ZeroMQConnector, obj: bytes) -> DIMKey:
-        keys.append(put(self, obj))
-        return keys[-1]
-
-    monkeypatch.setattr(ZeroMQConnector, 'put', noted)
-
-    def objects() -> list[DIMKey]:
+    def objects() -> list[object]:
         if not listens(port):
             return []
-        with ZeroMQConnector(port, HOST) as asker:
+        with NotedZeroMQConnector(port, HOST) as asker:
+            keys = [key for key in NotedZeroMQConnector.keys if key.peer_port == port]
             return [key for key in keys if asker.exists(key)]
 
     return objects
@@ -179,8 +179,8 @@ async def place(
     elif case == 'zmq':
         port = free_port()
         yield Place(
-            plugin=ZeroMQConnectorPlugin(ps_port=port, ps_address=HOST),
-            objects=await asyncio.to_thread(zmq_objects, port, monkeypatch),
+            plugin=NotedZeroMQ(ps_port=port, ps_address=HOST),
+            objects=await asyncio.to_thread(zmq_objects, port),
         )
     elif case == registry.BY_PATH:
         directory = tmp_path / 'by-path'

@@ -230,12 +230,18 @@ async def test_an_unwritable_directory_is_one_sentence(store_name: str, tmp_path
     assert 'name a directory' in text
 
 
-async def test_a_directory_that_we_made_survives(store_name: str, tmp_path: Path) -> None:
-    """The directory that the user names is made if absent, and stays when the store closes."""
-    place = tmp_path / 'new'
+@pytest.mark.parametrize('used', [False, True])
+async def test_directories_that_we_made_go_if_nobody_uses_them(
+    store_name: str, tmp_path: Path, used: bool
+) -> None:
+    """What the user names is made if absent, with what is above it, and removed when it is empty."""
+    place = tmp_path / 'new' / 'one'
     async with FileConnectorPlugin(ps_file_dir=str(place)).open(store_name) as store:
         await store.put([b'payload'])
-    assert await asyncio.to_thread(os.listdir, place) == []
+        if used:
+            await asyncio.to_thread((place / OWN_FILE).touch)
+    left = await asyncio.to_thread(lambda: sorted(path.name for path in tmp_path.rglob('*')))
+    assert left == (sorted(['new', 'one', OWN_FILE]) if used else [])
 
 
 async def test_a_server_that_goes_away_is_one_sentence(store_name: str) -> None:

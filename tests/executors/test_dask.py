@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -16,6 +18,7 @@ from streambench import leash
 from streambench.cli.arguments import parse
 from streambench.cli.run import plan_of
 from streambench.errors import ConfigError, ExecutorError
+from streambench.executors.dask import DaskExecutor
 from streambench.session import Progress, open_session
 from streambench.settings import configure
 from tests.living import until
@@ -83,10 +86,17 @@ async def test_a_scheduler_that_dies_ends_the_run(
             await running
 
 
-async def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ImpatientDask(DaskExecutor):
+    """Dask that doesn't wait for a scheduler that may come."""
+
+    connect_s: ClassVar[float] = 1.0
+
+
+async def test_no_scheduler(tmp_path: Path) -> None:
     """An address where nobody answers is one sentence."""
-    monkeypatch.setattr('streambench.executors.dask_client.CONNECT_S', 1)
     config = configure(executor='dask', dask_scheduler='127.0.0.1:9', stream='memory')
+    config = replace(config, executor_plugin=ImpatientDask(dask_scheduler='127.0.0.1:9'))
     with pytest.raises(ExecutorError, match=r'no Dask scheduler answers at tcp://127\.0\.0\.1:9'):
         async with open_session(config, directory=tmp_path):
             raise AssertionError

@@ -13,7 +13,7 @@ import pytest
 
 from streambench.errors import ConfigError, ExecutorError
 from streambench.executors.globus_compute import GlobusComputePlugin
-from streambench.executors.globus_compute_client import open_client, said
+from streambench.executors.globus_compute_client import said
 from streambench.executors.globus_compute_requests import (
     REQUEST_BYTES,
     encoded_bytes,
@@ -138,21 +138,6 @@ async def test_without_credentials_nobody_is_asked(
         with pytest.raises(ExecutorError, match=sentence):
             async with plugin.open(slots=1, directory=tmp_path, session=''):
                 pass
-
-
-def test_a_login_in_the_middle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK begins one when a token is not good enough for a request; then a sentence ends it."""
-    from globus_sdk import UserApp
-
-    for name in ('GLOBUS_COMPUTE_CLIENT_ID', 'GLOBUS_COMPUTE_CLIENT_SECRET'):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv('GLOBUS_COMPUTE_USER_DIR', str(tmp_path))
-    monkeypatch.setattr(UserApp, 'login_required', lambda self: False)
-    monkeypatch.setattr('globus_compute_sdk.Client.version_check', lambda self: None)
-    client = open_client()
-    assert client.app is not None
-    with pytest.raises(ExecutorError, match='Globus asks for a new login: set'):
-        client.app.login(force=True)
 
 
 def test_what_the_endpoint_says_is_one_line() -> None:

@@ -37,6 +37,11 @@ RESULTS = 'stand-in.results'
 HEARTBEATS = 'stand-in.heartbeats'
 GROUP_PREFIX = 'group.'
 ID = '([0-9a-f-]{36})'
+# What makes the SDK begin a login in the middle of a request.
+LOGIN: Answer = {
+    'code': 'ConsentRequired',
+    'authorization_parameters': {'required_scopes': [COMPUTE_SCOPE]},
+}
 
 Answer = dict[str, Any]
 
@@ -44,18 +49,18 @@ Answer = dict[str, Any]
 class RefusedError(Exception):
     """An answer other than 200."""
 
-    def __init__(self, status: int, code: str, reason: str) -> None:
+    def __init__(self, status: int, name: str, reason: str, more: Answer | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.answer: Answer = {
             'status': 'Failed',
             'http_status_code': status,
-            'code_name': code,
+            'code_name': name,
             'reason': reason,
             'message': reason,
             'error_args': [],
             'code': 0,
-        }
+        } | (more or {})
 
 
 class StandIn:
@@ -286,7 +291,8 @@ class StandIn:
             if found := re.fullmatch(f'/v3/endpoints/{ID}/submit', path):
                 if self._refusing:
                     status = self._refusing.pop()
-                    raise RefusedError(status, 'REFUSED', f'refused with {status} as the test asked')
+                    reason = f'refused with {status} as the test asked'
+                    raise RefusedError(status, 'REFUSED', reason, LOGIN if status == 403 else None)
                 return self.submit(found[1], asked)
             if (verb, path) == ('POST', '/v3/endpoints'):
                 return self.core_endpoint(None)

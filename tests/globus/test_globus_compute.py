@@ -115,10 +115,13 @@ async def run_with(session: Session, watch: Watch, act: Any) -> tuple[RunRow, fl
 
 @one_loop
 @pytest.mark.parametrize('generator', ['loop', 'worker'])
-async def test_both_methods_and_both_generators(pool: str, generator: str, tmp_path: Path) -> None:
-    """Every item completes on a worker of the endpoint, and the figures say what they can't show."""
+async def test_both_methods_and_both_generators(htex: str, generator: str, tmp_path: Path) -> None:
+    """Every item completes on a worker of the endpoint, and the figures say what they can't show.
+
+    With the engine of real sites, whose workers are processes.
+    """
     config = point(
-        pool,
+        htex,
         stream='redis',
         generator=generator,
         workers=3 if generator == 'loop' else 2,
@@ -160,11 +163,13 @@ async def test_a_task_that_raises_says_what(pool: str, tmp_path: Path) -> None:
     """The error of the worker comes back in a line, and the next task is well."""
     async with plugin(pool).open(slots=2, directory=tmp_path, session='') as opened:
         for _ in range(2):
+            began = time.monotonic()
             future = await asyncio.to_thread(opened.executor.submit, json.loads, 'x')
             with pytest.raises(
                 ExecutorError, match=r'on the endpoint: .*JSONDecodeError: Expecting value'
             ):
                 await asyncio.wrap_future(future)
+            tell(f'task raises: told after {time.monotonic() - began:.1f} s')
         future = await asyncio.to_thread(opened.executor.submit, json.loads, '7')
         assert await asyncio.wrap_future(future) == 7
 
@@ -344,6 +349,7 @@ async def test_the_burst_limit_reaches_the_sdk(
             await asyncio.wrap_future(future)
         took_s = time.monotonic() - began
         remarks = '; '.join(opened.remarks())
+    tell(f'burst limit {limit} in {window} s: a third request came back after {took_s:.1f} s')
     assert ('the SDK held requests back for' in remarks) == held
     assert (took_s > 3) == held
 
@@ -374,9 +380,11 @@ def other(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterato
 async def test_another_streambench_at_the_endpoint(other: tuple[Endpoint, str]) -> None:
     """It is found by the first task, before anything is measured."""
     endpoint, sentence = other
+    began = time.monotonic()
     with pytest.raises(ExecutorError, match=f'endpoint {endpoint.id} can not be used: .*{sentence}'):
         async with asyncio.timeout(DEADLINE_S), open_session(point(endpoint.id)):
             pass
+    tell(f'another streambench: refused after {time.monotonic() - began:.1f} s')
 
 
 @one_loop
@@ -398,6 +406,52 @@ async def test_credentials_that_are_refused(
     with pytest.raises(ExecutorError, match=r'does not take the credentials: .*401'):
         async with plugin(pool).open(slots=2, directory=tmp_path, session=''):
             pass
+
+
+def log_in() -> None:
+    """Leave tokens where a login of a person would, in the SDK's own storage."""
+    from globus_compute_sdk.sdk.auth.token_storage import get_token_storage
+    from globus_sdk.scopes import AuthScopes, ComputeScopes
+    from globus_sdk.token_storage import TokenStorageData
+
+    scopes = {
+        ComputeScopes.resource_server: str(ComputeScopes.all),
+        AuthScopes.resource_server: f'{AuthScopes.openid} {AuthScopes.manage_projects}',
+    }
+    storage = get_token_storage()
+    storage.store_token_data_by_resource_server(
+        {
+            server: TokenStorageData(
+                resource_server=server,
+                identity_id=None,
+                scope=scope,
+                access_token='of-a-person',
+                refresh_token='of-a-person',
+                expires_at_seconds=int(time.time()) + 3600,
+                token_type='Bearer',
+            )
+            for server, scope in scopes.items()
+        }
+    )
+    storage.close()
+
+
+@one_loop
+async def test_a_login_in_the_middle_is_refused(
+    site: Site, pool: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A person's tokens are good until the service asks for more; the SDK would open a browser then."""
+    for name in ('GLOBUS_COMPUTE_CLIENT_ID', 'GLOBUS_COMPUTE_CLIENT_SECRET'):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv('GLOBUS_COMPUTE_USER_DIR', str(tmp_path))
+    await asyncio.to_thread(log_in)
+    async with plugin(pool).open(slots=2, directory=tmp_path, session='') as opened:
+        await asyncio.to_thread(site.ask, 'refuse', [403])
+        future = await asyncio.to_thread(opened.executor.submit, len, 'x')
+        with pytest.raises(ExecutorError, match=r'^Globus Compute: Globus asks for a new login: set'):
+            await asyncio.wrap_future(future)
+        again = await asyncio.to_thread(opened.executor.submit, len, 'xy')
+        assert await asyncio.wrap_future(again) == 2
 
 
 @one_loop

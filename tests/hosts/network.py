@@ -9,15 +9,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from streambench import leash
 from streambench.servers.redis import find_server
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 INSTALL = 'apt-get install --no-install-recommends iproute2'
 # Set aside for benchmarks of networks, RFC 2544.
 NETWORK = '198.18.0'
@@ -138,15 +142,25 @@ class Network:
     def _in(self, namespace: str, *words: str) -> None:
         _run('ip', 'netns', 'exec', namespace, *words)
 
+    def _ends(self, name: str) -> tuple[tuple[str, str], ...]:
+        return (self._hosts[name].namespace, 'eth0'), (self._switch, f'to-{name}')
+
     def narrow(self, name: str, mbit: float) -> None:
         """Let a host's link carry no more than so many megabits per second, each way."""
         rate = f'{mbit:g}mbit'
-        for namespace, device in (
-            (self._hosts[name].namespace, 'eth0'),
-            (self._switch, f'to-{name}'),
-        ):
-            bucket = ('root', 'tbf', 'rate', rate, 'burst', '256kb', 'latency', QUEUE)
+        for namespace, device in self._ends(name):
+            bucket = ('root', 'handle', '1:', 'tbf', 'rate', rate, 'burst', '256kb', 'latency', QUEUE)
             self._in(namespace, 'tc', 'qdisc', 'replace', 'dev', device, *bucket)
+
+    def delay(self, name: str, seconds: float) -> bool:
+        """Let what goes over a narrowed link arrive later, each way; return whether this kernel can."""
+        wait = ('netem', 'delay', f'{round(seconds * 1e6)}us', 'limit', '100000')
+        try:
+            for namespace, device in self._ends(name):
+                self._in(namespace, 'tc', 'qdisc', 'replace', 'dev', device, 'parent', '1:1', *wait)
+        except OSError:
+            return False
+        return True
 
     def refuse(self, name: str, towards: str) -> None:
         """Let a host know no way to another."""
@@ -154,34 +168,33 @@ class Network:
         self._in(self._hosts[name].namespace, 'ip', *route)
 
 
-class RedisHost:
-    """A Redis server on a host, as long as its `with` block.
+class Server:
+    """A process that listens on a host, as long as its `with` block.
 
     Args:
         host: Where.
         port: Its port.
+        words: The command.
     """
 
-    def __init__(self, host: Host, *, port: int = REDIS_PORT) -> None:
+    def __init__(self, host: Host, port: int, words: Sequence[str]) -> None:
         self.host = host.address
         self.port = str(port)
         self.address = f'{self.host}:{self.port}'
         self._host = host
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Start it; return when it answers."""
-        words = [find_server(), '--bind', self.host, '--port', self.port, '--save', '']
-        # Nobody else is on its network.
-        words += ['--protected-mode', 'no', '--client-output-buffer-limit', 'pubsub', '0', '0', '0']
+        """Start it; return when it takes connections."""
         self._process = subprocess.Popen(
-            leash.command(*self._host.command(*words)), stdout=subprocess.DEVNULL
+            leash.command(*self._host.command(*self._words)), stdout=subprocess.DEVNULL, cwd=ROOT
         )
         ask = self._host.command('bash', '-c', f'exec 3<>/dev/tcp/{self.host}/{self.port}')
         deadline = time.monotonic() + START_S
         while subprocess.run(ask, capture_output=True, check=False).returncode:
-            assert self._process.poll() is None, 'the Redis server has ended'
-            assert time.monotonic() < deadline, 'the Redis server does not start'
+            assert self._process.poll() is None, f'{self._words[0]} has ended'
+            assert time.monotonic() < deadline, f'{self._words[0]} does not start'
             time.sleep(POLL_S)
         return self
 
@@ -195,3 +208,26 @@ class RedisHost:
         assert self._process is not None
         self._process.terminate()
         self._process.wait()
+
+
+def redis_on(host: Host, *, port: int = REDIS_PORT) -> Server:
+    """Return a Redis server on a host."""
+    words = [find_server(), '--bind', host.address, '--port', str(port), '--save', '']
+    # Nobody else is on its network.
+    words += ['--protected-mode', 'no', '--client-output-buffer-limit', 'pubsub', '0', '0', '0']
+    return Server(host, port, words)
+
+
+def wire_on(host: Host, *, port: int, to: int, delay_s: float, only: Host | None = None) -> Server:
+    """Return a wire on a host, before another port of it.
+
+    Args:
+        host: Where.
+        port: Its port.
+        to: Port of the server behind it.
+        delay_s: How much later arrives what goes through, each way.
+        only: The host that is far away; all are, if absent.
+    """
+    words = ['-m', 'tests.hosts.wires', str(delay_s), only.address if only else 'all']
+    words += [f'{host.address}:{port}={host.address}:{to}']
+    return Server(host, port, [sys.executable, *words])

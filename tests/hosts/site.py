@@ -1,6 +1,7 @@
 """The Parsl configuration of workers on another host, as a user's would be for a host reached by ssh.
 
-$STREAMBENCH_HOST is the command before Parsl's worker pool; it finds this host at $STREAMBENCH_ADDRESS.
+$STREAMBENCH_HOST is the command before Parsl's worker pool; it finds this host at $STREAMBENCH_ADDRESS,
+and there at $STREAMBENCH_WIRE_PORT instead of $STREAMBENCH_WORKER_PORT if a wire is in between.
 """
 
 import os
@@ -18,6 +19,11 @@ from streambench import leash
 there = shlex.split(os.environ['STREAMBENCH_HOST'])
 pool = leash.command(*there, sys.executable, str(Path(sys.executable).parent), same_group=True)
 
+command = DEFAULT_LAUNCH_CMD
+wire = os.environ.get('STREAMBENCH_WIRE_PORT')
+if wire:
+    command = command.replace('{worker_port}', wire)
+
 config = Config(
     executors=[
         HighThroughputExecutor(
@@ -25,9 +31,10 @@ config = Config(
             address=os.environ['STREAMBENCH_ADDRESS'],
             max_workers_per_node=int(os.environ['STREAMBENCH_WORKERS']),
             cores_per_worker=0.01,
+            worker_port=int(os.environ['STREAMBENCH_WORKER_PORT']) if wire else None,
             heartbeat_period=2,
             heartbeat_threshold=10,
-            launch_cmd=f'{shlex.join(pool).replace("{", "{{").replace("}", "}}")}/{DEFAULT_LAUNCH_CMD}',
+            launch_cmd=f'{shlex.join(pool).replace("{", "{{").replace("}", "}}")}/{command}',
             provider=LocalProvider(init_blocks=1, max_blocks=1),
         )
     ],

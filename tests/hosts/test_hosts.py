@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.dask_workers import DaskWorkers
-from tests.hosts.network import Network, RedisHost
+from tests.hosts.network import Network, redis_on
 
 SITE = Path(__file__).parent / 'site.py'
 WORKERS = 3
@@ -57,7 +57,7 @@ def test_proxy_beats_default_where_the_link_of_the_dispatcher_is_narrow(
     The generator's host has a clock of its own, as every other host has.
     """
     network.narrow('dispatcher', MBIT)
-    with RedisHost(network['broker']) as broker, RedisHost(network['store']) as store:
+    with redis_on(network['broker']) as broker, redis_on(network['store']) as store:
         code, said, rows = run(
             network,
             tmp_path,
@@ -131,10 +131,16 @@ def test_what_workers_reach(network: Network, dask: DaskWorkers, tmp_path: Path)
         assert (row['worker_hosts'], row['clock_bound_s']) == ('workers:3', ''), said
         assert row['clock_shift_bound_s'] == '', said
 
-    with RedisHost(network['broker']) as broker, RedisHost(network['store']) as store:
+    with redis_on(network['broker']) as broker, redis_on(network['store']) as store:
         words += ['--stream-servers', broker.address, '--ps-host', store.host, '--ps-port', store.port]
         network.refuse('workers', towards='store')
-        code, said, _ = run(network, tmp_path / 'refused', *words, '--stream-method', 'proxy')
-    assert code == 3, said
-    assert f'workers can not reach the store at {store.address} (No route to host): give add' in said
-    assert 'the broker at' not in said
+        code, said, _ = run(network, tmp_path / 'store', *words, '--stream-method', 'proxy')
+        assert code == 3, said
+        lost = f'the worker on workers can not reach the redis store at {store.address} (No route to ho'
+        assert f'{lost}st): give --ps-host and --ps-port, or' in said
+        assert 'redis broker' not in said
+        network.refuse('workers', towards='broker')
+        code, said, _ = run(network, tmp_path / 'broker', *words, '--stream-method', 'default')
+        assert code == 3, said
+        lost = f'the worker on workers can not reach the redis broker at {broker.address} (No route to'
+        assert f'{lost} host): give --stream-servers an address' in said

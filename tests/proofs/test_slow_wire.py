@@ -9,8 +9,8 @@ import pytest
 from streambench import configure, open_session
 from streambench.session import Session
 from tests.proofs.experiments import LEAST_S, POINT, Moved, median_s, middle, moved_between, watched
-from tests.proofs.slow_wire import SlowWire
 from tests.redis_server import RedisServer
+from tests.slow_wire import SlowWire
 
 WIRE_S = 0.02
 
