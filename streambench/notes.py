@@ -8,11 +8,17 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from streambench.clocks import known_within_s
 from streambench.config import RECORD_NONE
+from streambench.points import Axes
 from streambench.records import RunRow
+from streambench.side_by_side import side_by_side
 from streambench.stages import CHAIN
+from streambench.stations import too_short, window_gain
+from streambench.waiting import EXPLAINED_ITEMS
 from streambench.wording import seconds_text
 
 ACROSS = ('dispatch', 'return')
@@ -26,9 +32,15 @@ def median(rows: Sequence[RunRow], name: str) -> Any:
     return statistics.median(values) if values else None
 
 
-def notes_text(rows: Sequence[RunRow]) -> list[str]:
-    """Return the notes on a plan's runs."""
-    notes = [*_bottleneck(rows), *_waiting(rows), *_loop(rows), *_clocks(rows)]
+def notes_text(rows: Sequence[RunRow], axes: Axes | None = None) -> list[str]:
+    """Return the notes on a plan's runs.
+
+    Args:
+        rows: The runs.
+        axes: Values of axes that are no columns, by point.
+    """
+    notes = [*_bottleneck(rows), *_waiting(rows), *_loop(rows), *side_by_side(rows, axes or {})]
+    notes += _clocks(rows)
     windows = [row for row in rows if row.warmup_s]
     if windows:
         inside, sent = sum(row.window_n for row in windows), sum(row.sent for row in windows)
@@ -40,8 +52,7 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
         notes.append('--record none: no figures of items were kept, only counts and throughput')
     closed = [row for row in rows if row.closed_loop]
     if closed:
-        permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
-        notes.append(f'closed loop (rate max): {permits} credits; throughput may be limited by them')
+        notes.append(_closed(closed))
     if any(row.slots is not None for row in rows):
         notes.append(
             'runs with fewer workers than the executor has are held to them by a limit on tasks in '
@@ -51,6 +62,31 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
     if stood > 0:
         notes.append(f'backpressure: the reader stood still for up to {seconds_text(stood)} in a run')
     return notes
+
+
+def _unexplained(rows: Sequence[RunRow]) -> list[str]:
+    """Return why the waiting of no run was held against theory, where it could have been."""
+    if any(_bound_s([row]) is not None for row in rows):
+        return ['waiting for a worker: not held against queueing theory, which needs one clock']
+    if any(row.sent > EXPLAINED_ITEMS for row in rows):
+        return [
+            f'waiting for a worker: not held against queueing theory, which is done for up to '
+            f'{EXPLAINED_ITEMS} items'
+        ]
+    return []
+
+
+def _closed(rows: Sequence[RunRow]) -> str:
+    """Return with how many credits closed loops were paced, and what more of them could add."""
+    columns = [asdict(row) for row in rows]
+    permits = ', '.join(map(str, sorted({row.max_outstanding or 0 for row in rows})))
+    text = f'closed loop (rate max): {permits} credits'
+    if any(map(too_short, columns)):
+        return f'{text}, for too few items to tell a capacity'
+    gains = [gain for row in columns if (gain := window_gain(row)) is not None]
+    if not gains:
+        return f'{text}; throughput may be limited by them'
+    return f'{text}; more of them could add {max(gains) * 100:.2g} % to the throughput at most'
 
 
 def _bottleneck(rows: Sequence[RunRow]) -> list[str]:
@@ -68,7 +104,7 @@ def _waiting(rows: Sequence[RunRow]) -> list[str]:
     explained = median(rows, 'waiting_explained_percent')
     unexplained = median(rows, 'waiting_unexplained_p50_s')
     if explained is None or unexplained is None:
-        return []
+        return _unexplained(rows)
     text = (
         f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
         f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
@@ -114,13 +150,6 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
         # The worst tail is the one that people ask about.
         slowest = max(answers, key=_tail_s)
         notes.append(f'slow items, run {slowest.run + 1}: {slowest.loop_answer}')
-    places = {name: [row for row in rows if row.generator == name] for name in ('loop', 'worker')}
-    here, there = (median(found, 'sojourn_p50_s') for found in places.values())
-    if here is not None and there is not None:
-        notes.append(
-            f'interference: {(here - there) * 1e3:+.2g} ms of the median sojourn with the generator '
-            'on the loop, against one on a worker'
-        )
     return notes
 
 
@@ -130,9 +159,11 @@ def _tail_s(row: RunRow) -> float:
 
 def _bound_s(rows: Sequence[RunRow]) -> float | None:
     """Return how well other hosts' clocks are known in the worst run; None on one clock."""
-    # Instants were shifted by the middle of the first; without it, nothing was shifted.
     bounds = [
-        bound for row in rows if (bound := row.clock_shift_bound_s or row.clock_bound_s) is not None
+        bound
+        for row in rows
+        if (bound := known_within_s(row.clock_shift_bound_s, row.clock_bound_s, row.makespan_s))
+        is not None
     ]
     return max(bounds, default=None)
 

@@ -28,10 +28,21 @@ def about_text(seconds: float) -> str:
     return f'about {seconds / 86400:.0f} days'
 
 
-def workers_text(row: RunSpec) -> str:
-    """Return how the workers are divided."""
-    config = row.config
-    if config.workers == 1:
+def workers_text(run: RunSpec) -> str:
+    """Return how the workers of a run are divided."""
+    config = run.config
+    return division_text(config.workers, config.generators, config.compute_workers)
+
+
+def division_text(workers: int, generators: int, compute_workers: int) -> str:
+    """Return how workers are divided.
+
+    Args:
+        workers: All of them.
+        generators: Those that generate, or stand for the generator on the loop.
+        compute_workers: Those that compute.
+    """
+    if workers == 1:
         return '1 worker, which computes (the generator needs none on the loop)'
-    generators = '1 generator' if config.generators == 1 else f'{config.generators} generators'
-    return f'{config.workers} workers = {generators} + {config.compute_workers} compute'
+    generating = '1 generator' if generators == 1 else f'{generators} generators'
+    return f'{workers} workers = {generating} + {compute_workers} compute'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 from typing import Any
 
 import pytest
@@ -11,13 +13,8 @@ from streambench.notes import notes_text
 from streambench.plan import make_plan
 from streambench.progress import ProgressLine
 from streambench.records import RunRow
-from streambench.report import (
-    plan_text,
-    results_text,
-    runs_text,
-    screen,
-    verdict_text,
-)
+from streambench.report import plan_text, runs_text, screen, verdict_text
+from streambench.results_table import results_text
 from streambench.session import Progress
 from streambench.tables import text_table
 from streambench.wording import seconds_text, size_text
@@ -155,6 +152,57 @@ def test_the_screen_ends_with_where_and_how() -> None:
     screen([row()], head='head', directory='runs/x', again='streambench run', say=said.append)
     assert said[0] == 'head'
     assert said[-1] == 'results: runs/x        again: streambench run'
+
+
+def test_the_screen_has_forms() -> None:
+    """For programs one document with raw values, a row per point; for a page tables and a list."""
+    rows = [
+        row(point=0, load=1.0, sojourn_growth_s=0.001, sojourn_p50_s=None),
+        row(point=1, load=0.8, sojourn_p50_s=0.2, verdict='caution', reasons='late: wait'),
+    ]
+
+    def shown(form: str) -> tuple[str, list[str]]:
+        said: list[str] = []
+        beside: list[str] = []
+        screen(
+            rows,
+            head='4 workers',
+            directory='runs/x',
+            again='streambench run',
+            say=said.append,
+            aside=beside.append,
+            form=form,
+        )
+        return '\n'.join(said), beside
+
+    text, beside = shown('json')
+    found = json.loads(text)
+    assert beside == []
+    assert [(entry['point'], entry['load'], entry['verdict']) for entry in found['rows']] == [
+        (0, 1.0, 'valid'),
+        (1, 0.8, 'caution'),
+    ]
+    assert [entry['sojourn_p50_s'] for entry in found['rows']] == [None, 0.2]
+    assert found['rows'][0]['sojourn_growth_s'] == 0.001
+    assert found['notes'][0] == '4 workers'
+    assert 'caution' in found['notes']
+    text, beside = shown('csv')
+    first, second = csv.DictReader(text.splitlines())
+    assert (first['makespan_s'], second['throughput_per_s']) == ('3.4', '29.6')
+    assert beside == found['notes']
+    text, beside = shown('md')
+    assert '| method | size | items | done / lost | efficiency |' in text
+    assert '- caution' in text
+    assert beside == []
+
+
+def test_the_lateness_stands_beside_the_floor() -> None:
+    """How late the generator was, and the smallest interval that it can keep, in any verdict."""
+    paced = row(offered_rate_per_s=10.0, pacing_floor_s=0.0001)
+    late = 'generator ≤ 0.1 ms late (median, pacing floor 0.1 ms)'
+    assert verdict_text([paced]) == f'valid · every item seen once · {late} · all 3 workers proven'
+    doubtful = row(offered_rate_per_s=10.0, pacing_floor_s=0.0001, verdict='caution', reasons='late')
+    assert verdict_text([doubtful]).splitlines()[0] == f'caution · {late}'
 
 
 class Terminal(io.StringIO):
