@@ -39,7 +39,7 @@ def notes_text(rows: Sequence[RunRow], axes: Axes | None = None) -> list[str]:
         rows: The runs.
         axes: Values of axes that are no columns, by point.
     """
-    notes = [*_bottleneck(rows), *_waiting(rows), *_loop(rows), *side_by_side(rows, axes or {})]
+    notes = [*_bottleneck(rows), *waiting_notes(rows), *_loop(rows), *side_by_side(rows, axes or {})]
     notes += _clocks(rows)
     windows = [row for row in rows if row.warmup_s]
     if windows:
@@ -100,7 +100,12 @@ def _bottleneck(rows: Sequence[RunRow]) -> list[str]:
     return [f'bottleneck: {", ".join(parts)}']
 
 
-def _waiting(rows: Sequence[RunRow]) -> list[str]:
+def waiting_notes(rows: Sequence[RunRow]) -> list[str]:
+    """Return how much of the waiting for a worker queueing theory explains, and of which items not.
+
+    Args:
+        rows: The runs.
+    """
     explained = median(rows, 'waiting_explained_percent')
     unexplained = median(rows, 'waiting_unexplained_p50_s')
     if explained is None or unexplained is None:

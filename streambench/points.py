@@ -8,7 +8,9 @@ from typing import TypeVar
 from streambench.records import RunRow
 from streambench.wording import seconds_text, size_text
 
-# Values of the plan's axes that are no columns of results, by point.
+# Axes that words of their own name.
+NAMED = ('executor', 'stream', 'loop', 'generator')
+# What a plan's other axes say, by point.
 Axes = Mapping[int, tuple[str, ...]]
 Place = TypeVar('Place')
 
@@ -36,6 +38,7 @@ def parts_of(row: RunRow, axes: Axes) -> dict[str, str]:
         'broker': row.stream,
         'store': row.connector_plugin,
         'loop': row.loop,
+        'generator': f'generator on {row.generator}',
         'axes': ' '.join(axes.get(row.point, ())),
     }
 
@@ -77,9 +80,8 @@ def apart_in(rows: Sequence[RunRow], axes: Axes, name: str) -> dict[str, dict[st
     places: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         value = str(getattr(row, name))
-        others = tuple(word for word in axes.get(row.point, ()) if word != value)
-        parts = parts_of(row, {row.point: others})
-        parts.pop(name, None)
+        parts = parts_of(row, axes)
+        del parts[name]
         key = tuple(parts.values())
         places[key] = parts
         found.setdefault(key, {}).setdefault(value, []).append(row)
@@ -94,7 +96,7 @@ def _words(
         values = [parts[name] for parts in described.values()]
         # What an axis says is not said twice.
         said = name != 'axes' and all(
-            parts[name] in parts['axes'].split() for parts in described.values()
+            parts[name] in ('', *parts['axes'].split()) for parts in described.values()
         )
         # Without a proxy there is no store; that says nothing more than the method does.
         return len({*values} - {''}) > 1 and not said

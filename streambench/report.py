@@ -16,7 +16,7 @@ from streambench.plan import Plan
 from streambench.plan_table import plan_table
 from streambench.points import telling
 from streambench.records import RunRow
-from streambench.results_table import axes_of, merged, results_text
+from streambench.results_table import axes_of, merged, results_text, words_of
 from streambench.tables import CSV, JSON, TABLE, Column, render
 from streambench.verdict import CAUTION, INVALID, VALID
 from streambench.waterfall import absent_tails, savings, waterfall
@@ -105,8 +105,8 @@ def _pacing(rows: Sequence[RunRow]) -> list[str]:
 
 def _where(rows: Sequence[RunRow], plan: Plan | None, *, form: str) -> list[str]:
     """Return where the sojourns went, for as many points as a screen holds."""
-    axes = axes_of(plan)
-    points = [low for _, low in merged(rows, axes)]
+    points = [low for _, low in merged(rows, axes_of(plan))]
+    axes = words_of(plan)
     head, lines = waterfall(points, axes)
     if not lines:
         return []
@@ -125,7 +125,7 @@ def _narrowing(rows: Sequence[RunRow], plan: Plan | None) -> list[str]:
     share = plan.first.until_narrow if plan is not None else None
     if share is None:
         return []
-    words = telling(rows, axes_of(plan), always=('method', 'size'))
+    words = telling(rows, words_of(plan), always=('method', 'size'))
     names = {point: ' '.join(found) for point, found in words.items()}
     return [narrowing_text(rows, share, names=names)]
 
@@ -153,11 +153,12 @@ def screen(
         plan: Where the runs come from, for axes that are no columns of theirs.
         form: One of `tables.FORMATS`.
     """
-    notes = [*notes_text(rows, axes_of(plan)), *_narrowing(rows, plan)]
+    axes = words_of(plan)
+    notes = [*notes_text(rows, axes), *_narrowing(rows, plan)]
     notes += verdict_text(rows).splitlines()
     where = f'results: {directory}        again: {again}'
     if form in (JSON, CSV):
-        held = [' · '.join(cells) for cells in outcome_cells(rows, plan, axes_of(plan))]
+        held = [' · '.join(cells) for cells in outcome_cells(rows, plan, axes)]
         notes = [head, *(f'threshold {text}' for text in held), *notes, where]
         say(results_text(rows, plan, form=form, notes=notes))
         for note in notes if form == CSV else ():
@@ -169,7 +170,7 @@ def screen(
     say('')
     for line in _where(rows, plan, form=form):
         say(line)
-    for line in outcome_lines(rows, plan, axes_of(plan), form=form):
+    for line in outcome_lines(rows, plan, axes, form=form):
         say(line)
     for note in (*notes, where):
         say(note if form == TABLE else f'- {note.strip()}')

@@ -13,7 +13,7 @@ from streambench.config import RECORD_NONE
 from streambench.notes import median
 from streambench.plan import Plan
 from streambench.plan_table import axis_texts, swept
-from streambench.points import Axes
+from streambench.points import NAMED, Axes
 from streambench.records import RunRow
 from streambench.stages import AROUND, CHAIN
 from streambench.tables import CSV, JSON, TABLE, Cell, Column, render
@@ -41,6 +41,19 @@ def axes_of(plan: Plan | None) -> dict[int, tuple[str, ...]]:
         return {}
     names = swept(plan)
     return {run.point: axis_texts(run.config, names) for run in plan.runs}
+
+
+def words_of(plan: Plan | None) -> dict[int, tuple[str, ...]]:
+    """Return what must be said of each point of a plan that no words of their own say."""
+    if plan is None:
+        return {}
+    names = [name for name in swept(plan) if name not in NAMED]
+    return {
+        run.point: tuple(
+            f'{name} {text}' for name, text in zip(names, axis_texts(run.config, names), strict=True)
+        )
+        for run in plan.runs
+    }
 
 
 def merged(rows: Sequence[RunRow], axes: Axes) -> list[Pair]:

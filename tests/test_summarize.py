@@ -169,6 +169,7 @@ def test_what_it_prints(measured: Path, capsys: pytest.CaptureFixture[str]) -> N
     # A p99 needs 299 items.
     assert 'n < 299' in first
     assert 'runs 1, 2: 3 workers = 1 generator + 2 compute' in text
+    assert 'waiting for a worker: ' in text
     assert 'runs 1, 2: 200 rows inside the window, 30 before it (warm-up of 0.3 s)' in text
     found = json.loads(said([str(measured), '--warmup', '0.3', '--format', 'json'], capsys))
     assert [row['run'] for row in found['rows']] == [0, 1]

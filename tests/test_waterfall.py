@@ -69,19 +69,17 @@ def test_points_are_told_apart() -> None:
     one, two = savings(loads)
     assert one.startswith('→ at 1 MB, load 0.5 proxy saves 3.0 ms')
     assert two.startswith('→ at 1 MB, load 0.8 proxy saves 7.0 ms')
-    axes = {0: ('thread',), 1: ('thread',), 2: ('process',), 3: ('process',)}
-    executors = [
-        [replace(rows[0], load=1.0, executor_plugin=axes[point][0])] for point, rows in enumerate(loads)
+    axes = {0: ('3',), 1: ('3',), 2: ('9',), 3: ('9',)}
+    queues = [[replace(rows[0], load=1.0)] for rows in loads]
+    assert [line[0] for line in waterfall(queues, axes)[1]] == [
+        'default 1 MB 3',
+        'proxy 1 MB 3',
+        'default 1 MB 9',
+        'proxy 1 MB 9',
     ]
-    assert [line[0] for line in waterfall(executors, axes)[1]] == [
-        'default 1 MB thread',
-        'proxy 1 MB thread',
-        'default 1 MB process',
-        'proxy 1 MB process',
-    ]
-    assert [line.partition(' proxy')[0] for line in savings(executors, axes)] == [
-        '→ at 1 MB, thread',
-        '→ at 1 MB, process',
+    assert [line.partition(' proxy')[0] for line in savings(queues, axes)] == [
+        '→ at 1 MB, 3',
+        '→ at 1 MB, 9',
     ]
 
 

@@ -103,6 +103,8 @@ def _runs_text(runs: Sequence[int]) -> str:
 
 def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
     """Return what belongs to the table: windows, what is missing, and why a verdict isn't good."""
+    from streambench.notes import waiting_notes
+    from streambench.records import RunRow, column_names
     from streambench.wording import division_text
 
     grouped: dict[str, list[int]] = {}
@@ -135,8 +137,12 @@ def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
     for entry in found:
         if entry.row['reasons']:
             grouped.setdefault(f'{entry.row["verdict"]}: {entry.row["reasons"]}', []).append(entry.run)
-    return [f'{_runs_text(runs)}: {text}' for text, runs in grouped.items()] + [
-        f'not read: {trouble}' for trouble in directory.troubles
+    names = column_names(RunRow)
+    rows = [RunRow(**{name: entry.row[name] for name in names}) for entry in found]
+    return [
+        *(f'{_runs_text(runs)}: {text}' for text, runs in grouped.items()),
+        *waiting_notes(rows),
+        *(f'not read: {trouble}' for trouble in directory.troubles),
     ]
 
 
@@ -174,6 +180,9 @@ def runs_table(found: Sequence[Recount], *, form: str, notes: Sequence[str]) -> 
             )
         ),
         Column(name='sojourn_growth_s'),
+        Column(name='waiting_explained_percent'),
+        Column(name='waiting_unexplained_p50_s'),
+        Column(name='waiting_sticks_out'),
         Column(name='bottleneck', head='bottleneck', left=True),
         Column(name='verdict', head='verdict', left=True),
         Column(name='reasons'),
