@@ -19,7 +19,7 @@ from streambench.side_by_side import side_by_side
 from streambench.stages import CHAIN
 from streambench.stations import too_short, window_gain
 from streambench.waiting import EXPLAINED_ITEMS
-from streambench.wording import seconds_text
+from streambench.wording import ms_text, seconds_text
 
 ACROSS = ('dispatch', 'return')
 # Less would be shown as 0.0.
@@ -112,13 +112,13 @@ def waiting_notes(rows: Sequence[RunRow]) -> list[str]:
         return _unexplained(rows)
     text = (
         f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
-        f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
+        f'{ms_text(unexplained)} per item unexplained (medians)'
     )
     if explained < SHOWN_PERCENT:
         # No share of nothing can be explained: that is no failure of the theory.
         text = (
             'waiting for a worker: by queueing theory none has to at this load; handing an item over '
-            f'took {unexplained * 1e3:.2g} ms (medians)'
+            f'took {ms_text(unexplained)} (medians)'
         )
     sticking = [row for row in rows if row.waiting_sticks_out]
     if sticking:
@@ -135,14 +135,14 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
     cost, whole = median(rows, 'loop_wait_p50_s'), median(rows, 'sojourn_p50_s')
     if cost is not None and whole:
         notes.append(
-            f'loop wait: {cost * 1e3:.2g} ms of {whole * 1e3:.3g} ms per item were spent waiting for '
+            f'loop wait: {ms_text(cost)} of {ms_text(whole, digits=3)} per item were spent waiting for '
             "streambench's own event loop (medians)"
         )
     lag = median(rows, 'loop_lag_p99_s')
     if lag is not None:
         stalls = sum(row.loop_stalls or 0 for row in rows)
         held = f'{stalls} stall' if stalls == 1 else f'{stalls} stalls'
-        text = f'loop: lag p99 {lag * 1e3:.2g} ms (median of runs), {held}'
+        text = f'loop: lag p99 {ms_text(lag)} (median of runs), {held}'
         busy, cost = median(rows, 'loop_utilization'), median(rows, 'loop_profiler_cost')
         text += f', busy {busy:.0%}' if busy is not None else ''
         text += f'; watching it took {cost:.1%} of a core' if cost is not None else ''
@@ -178,13 +178,13 @@ def _clocks(rows: Sequence[RunRow]) -> list[str]:
     bound = _bound_s(rows)
     if bound is None:
         return []
-    text = f'clocks: those of other hosts are known to within {bound * 1e3:.2g} ms'
+    text = f'clocks: those of other hosts are known to within {ms_text(bound)}'
     stages = [median(rows, f'{name}_p50_s') for name in ACROSS]
     known = [stage for stage in stages if stage is not None]
     if len(known) == len(ACROSS) and min(map(abs, known)) <= bound:
         text += (
             f'; dispatch and return can not be told apart, only their sum counts: '
-            f'{sum(known) * 1e3:.3g} ms (medians)'
+            f'{ms_text(sum(known), digits=3)} (medians)'
         )
     return [text]
 

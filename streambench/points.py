@@ -9,7 +9,10 @@ from streambench.records import RunRow
 from streambench.wording import seconds_text, size_text
 
 # Axes that words of their own name.
-NAMED = ('executor', 'stream', 'loop', 'generator')
+NAMED = (
+    *('stream_method', 'data_size_bytes', 'workers', 'task_count', 'task_sleep', 'load', 'rate'),
+    *('executor', 'stream', 'loop', 'generator'),
+)
 # What a plan's other axes say, by point.
 Axes = Mapping[int, tuple[str, ...]]
 Place = TypeVar('Place')

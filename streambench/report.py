@@ -20,7 +20,7 @@ from streambench.results_table import axes_of, merged, results_text, words_of
 from streambench.tables import CSV, JSON, TABLE, Column, render
 from streambench.verdict import CAUTION, INVALID, VALID
 from streambench.waterfall import absent_tails, savings, waterfall
-from streambench.wording import about_text, workers_text
+from streambench.wording import about_text, ms_text, workers_text
 
 MOST_POINTS = 8
 NUMBER = re.compile(r'\d+(?:\.\d+)?')
@@ -99,8 +99,8 @@ def _pacing(rows: Sequence[RunRow]) -> list[str]:
     if not lateness:
         return []
     floor_s = max((row.pacing_floor_s or 0.0 for row in paced), default=0.0)
-    floor = f', pacing floor {floor_s * 1e3:.2g} ms' if floor_s else ''
-    return [f'generator ≤ {max(lateness) * 1e3:.2g} ms late (median{floor})']
+    floor = f', pacing floor {ms_text(floor_s)}' if floor_s else ''
+    return [f'generator ≤ {ms_text(max(lateness))} late (median{floor})']
 
 
 def _where(rows: Sequence[RunRow], plan: Plan | None, *, form: str) -> list[str]:

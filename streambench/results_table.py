@@ -18,7 +18,7 @@ from streambench.records import RunRow
 from streambench.stages import AROUND, CHAIN
 from streambench.tables import CSV, JSON, TABLE, Cell, Column, render
 from streambench.verdict import GRADES
-from streambench.wording import seconds_text, size_text
+from streambench.wording import ms_text, seconds_text, size_text
 
 # What programs get as well, and how: medians, or sums of counts.
 MEDIANS = (
@@ -32,6 +32,9 @@ COUNTS = (
     *('duplicated', 'reordered', 'corrupt', 'foreign'),
 )
 
+# Axes that have a column of their own.
+SHOWN = ('stream_method', 'data_size_bytes', 'workers', 'load')
+
 Pair = tuple[list[RunRow], list[RunRow]]
 
 
@@ -39,7 +42,7 @@ def axes_of(plan: Plan | None) -> dict[int, tuple[str, ...]]:
     """Return the values of the plan's further axes, by point."""
     if plan is None:
         return {}
-    names = swept(plan)
+    names = swept(plan, shown=SHOWN)
     return {run.point: axis_texts(run.config, names) for run in plan.runs}
 
 
@@ -47,7 +50,7 @@ def words_of(plan: Plan | None) -> dict[int, tuple[str, ...]]:
     """Return what must be said of each point of a plan that no words of their own say."""
     if plan is None:
         return {}
-    names = [name for name in swept(plan) if name not in NAMED]
+    names = swept(plan, shown=NAMED)
     return {
         run.point: tuple(
             f'{name} {text}' for name, text in zip(names, axis_texts(run.config, names), strict=True)
@@ -102,7 +105,7 @@ def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:
     """Return median and p95 of the sojourn, or how it grows where percentiles mean nothing."""
     growth = median(rows, 'sojourn_growth_s')
     if growth is not None:
-        return f'grows by {growth * 1e3:.2g} ms per item', '–'
+        return f'grows by {ms_text(growth)} per item', '–'
     middle, tail = median(rows, 'sojourn_p50_s'), median(rows, 'sojourn_p95_s')
     n = min(row.sojourn_n for row in rows)
     if middle is None:
@@ -123,7 +126,7 @@ def results_text(
         form: One of `tables.FORMATS`.
         notes: Sentences that belong to it, where it has a place for them.
     """
-    names = swept(plan) if plan is not None else ()
+    names = swept(plan, shown=SHOWN) if plan is not None else ()
     axes = axes_of(plan)
     pairs = merged(rows, axes)
     if form in (JSON, CSV):
@@ -141,9 +144,8 @@ def results_text(
         Column(name='compute_workers'),
         Column(name='load', head='load' if loads else ''),
         Column(name='offered_rate_per_s'),
-        Column(name='max_outstanding'),
-        Column(name='task_sleep'),
-        Column(name='task_count', head='items'),
+        *(Column(name=name) for name in ('max_outstanding', 'task_sleep') if name not in names),
+        Column(name='' if 'task_count' in names else 'task_count', head='items'),
         *(Column(name=name) for name in COUNTS),
         Column(head='done / lost'),
         Column(name='efficiency', head='efficiency'),
@@ -193,7 +195,8 @@ def _line(
         'runs': len(both),
         'data_size_bytes': Cell(row.data_size_bytes, size_text(row.data_size_bytes)),
         'load': Cell(row.load, '–' if row.load is None else f'{row.load:.3g}'),
-        'task_count': sum(entry.task_count for entry in both),
+        'items': sum(entry.task_count for entry in both),
+        'task_count': Cell(row.task_count, str(sum(entry.task_count for entry in both))),
         'done / lost': f'{done} / {lost}',
         'efficiency': Cell(efficiency, '–' if efficiency is None else f'{efficiency:.3f}'),
         'makespan_s': Cell(makespan, seconds_text(makespan)),

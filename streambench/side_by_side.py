@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from streambench.points import Axes, apart_in
 from streambench.ranks import MIN_REPEATS, Ratio, ratio
 from streambench.records import RunRow
+from streambench.wording import ms_text
 
 LOOP, GENERATOR = 'loop', 'generator'
 # More would fill the screen; all runs stand in results.csv.
@@ -47,7 +48,7 @@ def _interference(rows: Sequence[RunRow], axes: Axes) -> list[str]:
             costs[place] = statistics.median(here) - statistics.median(there)
     if not costs:
         return []
-    told = [f'{cost * 1e3:+.2g} ms ({place})' for place, cost in list(costs.items())[:MOST_PLACES]]
+    told = [f'{ms_text(cost, sign="+")} ({place})' for place, cost in list(costs.items())[:MOST_PLACES]]
     return [
         f'interference: {", ".join(told)} of the median sojourn with the generator on the loop, '
         'against one on a worker'

@@ -19,6 +19,7 @@ PUBLISH = 'publish'
 GENERATOR = 'generator'
 BROKER = 'broker'
 EXECUTOR = 'executor'
+STANDING_SHARE = 0.5
 # Where items wait for an executor.
 BEFORE_WORKERS = ('queue_wait', 'dispatch', 'return')
 
@@ -70,7 +71,9 @@ def _behind_the_window(row: Mapping[str, Any], bounds: Bounds) -> str:
     if gain is None or gain > bounds.window:
         return NONE_WINDOW
     waited_s = sum(row.get(f'{stage}_mean_s') or 0.0 for stage in BEFORE_WORKERS)
-    return BROKER if (row.get('delivery_mean_s') or 0.0) > waited_s else EXECUTOR
+    # What waits in the broker while the reader stands still waits for what comes behind it.
+    standing = row['backpressure_s'] > STANDING_SHARE * (row['makespan_s'] or 0.0)
+    return BROKER if (row.get('delivery_mean_s') or 0.0) > waited_s and not standing else EXECUTOR
 
 
 def too_short(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> bool:

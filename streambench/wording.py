@@ -20,6 +20,19 @@ def seconds_text(seconds: float | None) -> str:
     return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1e3:.3g} ms'
 
 
+def ms_text(seconds: float, *, digits: int = 2, sign: str = '') -> str:
+    """Return a duration in milliseconds, never as a power of ten.
+
+    Args:
+        seconds: The duration.
+        digits: Figures of what is below their number's size.
+        sign: `+` where a plus is to be shown.
+    """
+    value = seconds * 1e3
+    text = f'{value:{sign}.{digits}g}'
+    return f'{f"{value:{sign}.0f}" if "e+" in text else text} ms'
+
+
 def about_text(seconds: float) -> str:
     """Return how long something will take, in the unit in which a person thinks of it."""
     for unit, length, up_to in (('s', 1, 120), ('min', 60, 120), ('h', 3600, 48)):

@@ -17,7 +17,7 @@ from streambench.report import plan_text, runs_text, screen, verdict_text
 from streambench.results_table import results_text
 from streambench.session import Progress
 from streambench.tables import text_table
-from streambench.wording import seconds_text, size_text
+from streambench.wording import ms_text, seconds_text, size_text
 
 GOOD: dict[str, Any] = {
     'method': 'default',
@@ -67,6 +67,15 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(0.00012, '0.12 ms'), (0.0123, '12 ms'), (0.123, '123 ms'), (6.15, '6150 ms')]
+)
+def test_milliseconds(seconds: float, text: str) -> None:
+    """Two figures, and no power of ten however long it is."""
+    assert ms_text(seconds) == text
+    assert ms_text(seconds, sign='+') == f'+{text}'
+
+
 def test_a_table_is_aligned() -> None:
     """Words stand to the left, figures to the right."""
     lines = text_table(('method', 'size', 'n'), [('default', '1 kB', '10'), ('proxy', '10 kB', '9')])
@@ -111,6 +120,18 @@ def test_axes_without_a_column_get_one() -> None:
         ['default', 'thread', '–'],
         ['default', 'parsl', 'thread'],
         ['default', 'parsl', 'htex-local'],
+    ]
+    closed = make_plan(
+        {'stream_method': 'default', 'data_size_bytes': 10, 'task_sleep': 0, 'executor': 'thread'},
+        sweep={'max_outstanding': [64, 128], 'task_count': [5, 6]},
+    )
+    head, *lines = results_text([row(point=run.point) for run in closed.runs], closed).splitlines()
+    assert head.split()[:3] == ['method', 'max_outstanding', 'task_count']
+    assert [line.split()[1:3] for line in lines] == [
+        ['64', '5'],
+        ['64', '6'],
+        ['128', '5'],
+        ['128', '6'],
     ]
     rows = [row(run=run.run, point=run.point, executor_plugin=run.config.executor) for run in plan.runs]
     head, *lines = results_text(rows, plan).splitlines()

@@ -221,6 +221,13 @@ CLOSED: dict[str, Any] = {
         # A round trip of 100 ms where an item alone takes 1 ms: they wait, and for an executor.
         ({'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'dispatch_mean_s': 0.09}, 'executor', 1 / 99),
         ({'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'delivery_mean_s': 0.09}, 'broker', 1 / 99),
+        # What waits in the broker while the queue is full waits for the executor, too.
+        (
+            {'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'delivery_mean_s': 0.09}
+            | {'backpressure_s': 0.8, 'makespan_s': 1.0},
+            'executor',
+            1 / 99,
+        ),
         # Hardly longer than alone: more credits bring more.
         ({'sojourn_mean_s': 0.0012, 'sojourn_min_s': 0.001}, 'none: window-limited', 4.0),
         # A station that is busy for half of the time lets it double at most.
