@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from streambench.run_spec import RunSpec
     from streambench.session import RunResult, Session, open_session
     from streambench.settings import configure
+    from streambench.summary import Estimate
 
 __version__ = '0.1.0'
 
 _HOMES = {
     'Config': 'config',
+    'Estimate': 'summary',
     'configure': 'settings',
     'StreamBenchError': 'errors',
     'Plan': 'plan',
@@ -31,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     'Config',
+    'Estimate',
     'Plan',
     'RunResult',
     'RunSpec',

@@ -202,7 +202,7 @@ def _expected(
             sent = tally(items, run=run, warmup_s=0.0).counts['sent']
             row['task_count'] = resolved_count(spec, sent, traffic)
             expected['task_count'] = Expected(row['task_count'], CONFIG)
-        again = figures_again(items, row, own_clock=own)
+        again = figures_again(items, row, own_clock=own, bounds=directory.bounds(run))
         if again is None:
             what = 'contradict each other, so that no figure follows'
             found.append(differing('items', run, '', what, None, 'reading'))

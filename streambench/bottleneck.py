@@ -13,6 +13,7 @@ BUSY_SHARE = 0.9
 
 NONE_SCHEDULE = 'none: schedule-limited'
 NONE_WINDOW = 'none: window-limited'
+NONE_SHORT = 'none: too few items'
 UNKNOWN = 'unknown'
 
 

@@ -18,7 +18,7 @@ def _bound(default: float, doc: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Where a caution or an invalid verdict begins."""
+    """Where a caution or an invalid verdict begins, and what a figure has to exceed to be told."""
 
     late_caution_s: float = _bound(0.005, 'Median lateness of the generator, caution.')
     late_caution_share: float = _bound(
@@ -35,9 +35,28 @@ class Bounds:
     machine_stolen: float = _bound(
         0.05, "Share of the run's time that the host gave to other machines, caution."
     )
-    loop_busy: float = _bound(0.9, 'Share of the time in which the loop was busy, invalid.')
+    loop_busy: float = _bound(
+        0.9, 'Share of the time in which the loop was busy, invalid; in a closed loop caution.'
+    )
+    bottleneck_busy: float = _bound(
+        0.9, 'Share of the time in which the busiest station is busy; then it is the bottleneck.'
+    )
     window: float = _bound(
         0.02, 'What doubling the credits of a closed loop may still add, as a share, caution.'
+    )
+    rounds: float = _bound(2.0, 'Items per credit of a closed loop, fewer are a caution.')
+    growth_interval: float = _bound(
+        0.02,
+        'Growth of the sojourn per item, as a share of the interval; it then stands for percentiles.',
+    )
+    growth_first: float = _bound(
+        0.2, 'Growth from the first to the last quarter as a share of the first; both must be exceeded.'
+    )
+    sticks_out_s: float = _bound(
+        0.002, 'Unexplained waiting beyond the median; from there on an item may stick out.'
+    )
+    sticks_out_sigmas: float = _bound(
+        6.0, 'The same in robust standard deviations; the larger of the two counts.'
     )
     loop_stalled: float = _bound(0.05, 'Share of the time in which the loop was held, caution.')
     bookkeeping: float = _bound(

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 # Quartz is off by 100 ppm at worst and NTP slews by no more than 500 (Mills, RFC 5905): beyond it isn't
 # drift.
+QUARTZ_PPM = 100.0
 MAX_DRIFT_PPM = 500.0
 # A stamp is cut to whole nanoseconds, so each difference of two may be off by less than one.
 RESOLUTION_NS = 1
@@ -23,6 +24,24 @@ RESOLUTION_NS = 1
 # Submit, start, end, complete.
 Reading = tuple[int | None, int | None, int | None, int | None]
 Point = tuple[float, float]
+
+
+def known_within_s(
+    shift_bound_s: float | None, own_bound_s: float | None, elapsed_s: float | None
+) -> float | None:
+    """Return how far off the instants of another host may be at the end of a run; None on one clock.
+
+    They were shifted once, by the offset that tasks before the run left, and since then the clock may
+    have drifted. Without such tasks nothing was shifted, and the run's own say how far off it is.
+
+    Args:
+        shift_bound_s: How well the offset was known when the run began.
+        own_bound_s: How well the run's own tasks know it.
+        elapsed_s: Length of the run.
+    """
+    if shift_bound_s is None:
+        return own_bound_s
+    return shift_bound_s + QUARTZ_PPM * 1e-6 * (elapsed_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from streambench.config import DEFAULT, PROXY, RECORD_NONE, WORKER, Config
 from streambench.connectors.base import ConnectorPlugin
 from streambench.errors import ConfigError
 from streambench.load_kinds import MOST_PER_S
+from streambench.ranks import LEAST_REPEATS
 
 COPIES = 4
 
@@ -37,6 +38,11 @@ def refuse_impossible(config: Config) -> None:
         raise ConfigError(
             f'--warmup {config.warmup:g} leaves none of the {span_s:.3g} s in which items are sent: '
             'shorten it, or send for longer.'
+        )
+    if config.until_narrow is not None and config.repeat < LEAST_REPEATS:
+        raise ConfigError(
+            f'--until-narrow {config.until_narrow:.0%} needs --repeat {LEAST_REPEATS} or more, not '
+            f'{config.repeat}: fewer runs carry no 95 % interval.'
         )
     rate = config.rate_per_s
     if rate is not None and rate > MOST_PER_S:

@@ -1,7 +1,6 @@
 """The options of streambench that belong to no plugin, and the configuration of one point.
 
-A `Config` holds a single value for each option and the chosen plugins, ready to open. How values of any
-origin become one is `configure`'s business, what varies is `plan`'s.
+How values of any origin become a `Config` is `configure`'s business, what varies is `plan`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from streambench.brokers.base import BrokerPlugin
 from streambench.connectors.base import ConnectorPlugin
 from streambench.executors.base import ExecutorPlugin
 from streambench.judging_kinds import bounds_kind, thresholds_kind
-from streambench.kinds import choice, count, number, seconds, size, switch, text
+from streambench.kinds import choice, count, number, seconds, share, size, switch, text
 from streambench.load_kinds import LEAST, RATE_MAX, rate_kind
 from streambench.options import PLAN, RUN, option, options_of
 from streambench.trace import Trace
@@ -127,6 +126,7 @@ class Options:
         choice(LOOP, WORKER),
         default=LOOP,
         group='stream',
+        axis=True,
     )
     generators: int = option(
         'Workers that generate, with --generator worker; they share the items.',
@@ -159,10 +159,7 @@ class Options:
     )
     stream: str = option('Broker of the messages.', text('NAME'), default='redis', group='broker')
     stream_topic: str = option(
-        "Prefix of every run's fresh topic.",
-        text('TOPIC'),
-        default='stream-benchmark-data',
-        group='broker',
+        "Prefix of each run's topic.", text('TOPIC'), default='stream-benchmark-data', group='broker'
     )
     bind_interface: str | None = option(
         'Interface on which embedded servers can be reached from other hosts: its name, or auto; on '
@@ -186,7 +183,7 @@ class Options:
         scope=RUN,
     )
     stall_timeout: float = option(
-        'Time without any progress after which a run ends.',
+        'Time without progress that ends a run.',
         seconds(above=True),
         default=30.0,
         group='run',
@@ -228,6 +225,13 @@ class Options:
         'Seed of the plan; drawn and recorded if absent.', count(minimum=0), group='run', scope=PLAN
     )
     repeat: int = option('Repetitions of the whole plan.', count(), default=1, group='run', scope=PLAN)
+    until_narrow: float | None = option(
+        "Width of the 95 % interval of each point's main figure, as a share of it such as 5%, at which "
+        'repeating stops before --repeat.',
+        share(),
+        group='run',
+        scope=PLAN,
+    )
     fresh_executor: bool = option(
         'Whether each repetition gets servers, store and executor of its own.',
         switch(),
@@ -309,10 +313,7 @@ class Config(Options):
 
     @property
     def rate_per_s(self) -> float | None:
-        """Items per second that the schedule asks, its mean if it varies.
-
-        None for a closed loop, and for a trace whose items all leave at once.
-        """
+        """Mean of the items per second that the schedule asks; None if it asks for none."""
         if self.closed_loop:
             return None
         if self.trace is not None:

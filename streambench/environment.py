@@ -51,7 +51,7 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _revision() -> str | None:
+def revision() -> str | None:
     """Return the git revision of the checkout that this code runs from, if it is one."""
     root = Path(__file__).resolve().parent.parent
     if not (root / '.git').exists():
@@ -74,7 +74,7 @@ def collect() -> dict[str, Any]:
     return {
         'schema_version': SCHEMA_VERSION,
         'streambench': __version__,
-        'git_revision': _revision(),
+        'git_revision': revision(),
         'python': sys.version.split()[0],
         'implementation': platform.python_implementation(),
         'packages': {name: _version(name) for name in PACKAGES},

@@ -114,6 +114,22 @@ def seconds(*, above: bool = False) -> Kind:
     return number(above=above, metavar='SECONDS')
 
 
+def share() -> Kind:
+    """Return the kind of shares above 0: `0.05` or `5%`."""
+    part = number(maximum=1.0, above=True)
+
+    def parse(value: Any) -> float:
+        text = str(value).strip()
+        try:
+            if text.endswith('%'):
+                return float(number(maximum=100.0, above=True).parse(text[:-1])) / 100
+            return float(part.parse(value))
+        except ValueError:
+            raise ValueError('must be a share above 0 and at most 1, such as 5% or 0.05') from None
+
+    return Kind(metavar='SHARE', parse=parse)
+
+
 def size(*, minimum: int = 0) -> Kind:
     """Return the kind of sizes in bytes: `1000`, `100kB`, `1MB`, `1MiB`."""
 

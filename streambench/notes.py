@@ -8,12 +8,18 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from streambench.clocks import known_within_s
 from streambench.config import RECORD_NONE
+from streambench.points import Axes
 from streambench.records import RunRow
+from streambench.side_by_side import side_by_side
 from streambench.stages import CHAIN
-from streambench.wording import seconds_text
+from streambench.stations import too_short, window_gain
+from streambench.waiting import EXPLAINED_ITEMS
+from streambench.wording import ms_text, seconds_text
 
 ACROSS = ('dispatch', 'return')
 # Less would be shown as 0.0.
@@ -26,9 +32,15 @@ def median(rows: Sequence[RunRow], name: str) -> Any:
     return statistics.median(values) if values else None
 
 
-def notes_text(rows: Sequence[RunRow]) -> list[str]:
-    """Return the notes on a plan's runs."""
-    notes = [*_bottleneck(rows), *_waiting(rows), *_loop(rows), *_clocks(rows)]
+def notes_text(rows: Sequence[RunRow], axes: Axes | None = None) -> list[str]:
+    """Return the notes on a plan's runs.
+
+    Args:
+        rows: The runs.
+        axes: Values of axes that are no columns, by point.
+    """
+    notes = [*_bottleneck(rows), *waiting_notes(rows), *_loop(rows), *side_by_side(rows, axes or {})]
+    notes += _clocks(rows)
     windows = [row for row in rows if row.warmup_s]
     if windows:
         inside, sent = sum(row.window_n for row in windows), sum(row.sent for row in windows)
@@ -40,8 +52,7 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
         notes.append('--record none: no figures of items were kept, only counts and throughput')
     closed = [row for row in rows if row.closed_loop]
     if closed:
-        permits = ', '.join(sorted({str(row.max_outstanding) for row in closed}))
-        notes.append(f'closed loop (rate max): {permits} credits; throughput may be limited by them')
+        notes.append(_closed(closed))
     if any(row.slots is not None for row in rows):
         notes.append(
             'runs with fewer workers than the executor has are held to them by a limit on tasks in '
@@ -51,6 +62,31 @@ def notes_text(rows: Sequence[RunRow]) -> list[str]:
     if stood > 0:
         notes.append(f'backpressure: the reader stood still for up to {seconds_text(stood)} in a run')
     return notes
+
+
+def _unexplained(rows: Sequence[RunRow]) -> list[str]:
+    """Return why the waiting of no run was held against theory, where it could have been."""
+    if any(_bound_s([row]) is not None for row in rows):
+        return ['waiting for a worker: not held against queueing theory, which needs one clock']
+    if any(row.sent > EXPLAINED_ITEMS for row in rows):
+        return [
+            f'waiting for a worker: not held against queueing theory, which is done for up to '
+            f'{EXPLAINED_ITEMS} items'
+        ]
+    return []
+
+
+def _closed(rows: Sequence[RunRow]) -> str:
+    """Return with how many credits closed loops were paced, and what more of them could add."""
+    columns = [asdict(row) for row in rows]
+    permits = ', '.join(map(str, sorted({row.max_outstanding or 0 for row in rows})))
+    text = f'closed loop (rate max): {permits} credits'
+    if any(map(too_short, columns)):
+        return f'{text}, for too few items to tell a capacity'
+    gains = [gain for row in columns if (gain := window_gain(row)) is not None]
+    if not gains:
+        return f'{text}; throughput may be limited by them'
+    return f'{text}; more of them could add {max(gains) * 100:.2g} % to the throughput at most'
 
 
 def _bottleneck(rows: Sequence[RunRow]) -> list[str]:
@@ -64,20 +100,25 @@ def _bottleneck(rows: Sequence[RunRow]) -> list[str]:
     return [f'bottleneck: {", ".join(parts)}']
 
 
-def _waiting(rows: Sequence[RunRow]) -> list[str]:
+def waiting_notes(rows: Sequence[RunRow]) -> list[str]:
+    """Return how much of the waiting for a worker queueing theory explains, and of which items not.
+
+    Args:
+        rows: The runs.
+    """
     explained = median(rows, 'waiting_explained_percent')
     unexplained = median(rows, 'waiting_unexplained_p50_s')
     if explained is None or unexplained is None:
-        return []
+        return _unexplained(rows)
     text = (
         f'waiting for a worker: {explained:.1f} % explained by queueing theory, '
-        f'{unexplained * 1e3:.2g} ms per item unexplained (medians)'
+        f'{ms_text(unexplained)} per item unexplained (medians)'
     )
     if explained < SHOWN_PERCENT:
         # No share of nothing can be explained: that is no failure of the theory.
         text = (
             'waiting for a worker: by queueing theory none has to at this load; handing an item over '
-            f'took {unexplained * 1e3:.2g} ms (medians)'
+            f'took {ms_text(unexplained)} (medians)'
         )
     sticking = [row for row in rows if row.waiting_sticks_out]
     if sticking:
@@ -94,14 +135,14 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
     cost, whole = median(rows, 'loop_wait_p50_s'), median(rows, 'sojourn_p50_s')
     if cost is not None and whole:
         notes.append(
-            f'loop wait: {cost * 1e3:.2g} ms of {whole * 1e3:.3g} ms per item were spent waiting for '
+            f'loop wait: {ms_text(cost)} of {ms_text(whole, digits=3)} per item were spent waiting for '
             "streambench's own event loop (medians)"
         )
     lag = median(rows, 'loop_lag_p99_s')
     if lag is not None:
         stalls = sum(row.loop_stalls or 0 for row in rows)
         held = f'{stalls} stall' if stalls == 1 else f'{stalls} stalls'
-        text = f'loop: lag p99 {lag * 1e3:.2g} ms (median of runs), {held}'
+        text = f'loop: lag p99 {ms_text(lag)} (median of runs), {held}'
         busy, cost = median(rows, 'loop_utilization'), median(rows, 'loop_profiler_cost')
         text += f', busy {busy:.0%}' if busy is not None else ''
         text += f'; watching it took {cost:.1%} of a core' if cost is not None else ''
@@ -114,13 +155,6 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
         # The worst tail is the one that people ask about.
         slowest = max(answers, key=_tail_s)
         notes.append(f'slow items, run {slowest.run + 1}: {slowest.loop_answer}')
-    places = {name: [row for row in rows if row.generator == name] for name in ('loop', 'worker')}
-    here, there = (median(found, 'sojourn_p50_s') for found in places.values())
-    if here is not None and there is not None:
-        notes.append(
-            f'interference: {(here - there) * 1e3:+.2g} ms of the median sojourn with the generator '
-            'on the loop, against one on a worker'
-        )
     return notes
 
 
@@ -130,9 +164,11 @@ def _tail_s(row: RunRow) -> float:
 
 def _bound_s(rows: Sequence[RunRow]) -> float | None:
     """Return how well other hosts' clocks are known in the worst run; None on one clock."""
-    # Instants were shifted by the middle of the first; without it, nothing was shifted.
     bounds = [
-        bound for row in rows if (bound := row.clock_shift_bound_s or row.clock_bound_s) is not None
+        bound
+        for row in rows
+        if (bound := known_within_s(row.clock_shift_bound_s, row.clock_bound_s, row.makespan_s))
+        is not None
     ]
     return max(bounds, default=None)
 
@@ -142,13 +178,13 @@ def _clocks(rows: Sequence[RunRow]) -> list[str]:
     bound = _bound_s(rows)
     if bound is None:
         return []
-    text = f'clocks: those of other hosts are known to within {bound * 1e3:.2g} ms'
+    text = f'clocks: those of other hosts are known to within {ms_text(bound)}'
     stages = [median(rows, f'{name}_p50_s') for name in ACROSS]
     known = [stage for stage in stages if stage is not None]
     if len(known) == len(ACROSS) and min(map(abs, known)) <= bound:
         text += (
             f'; dispatch and return can not be told apart, only their sum counts: '
-            f'{sum(known) * 1e3:.3g} ms (medians)'
+            f'{ms_text(sum(known), digits=3)} (medians)'
         )
     return [text]
 

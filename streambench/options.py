@@ -112,7 +112,8 @@ class Option:
             return self.kind.parse(value)
         except ValueError as error:
             shown = 'the given one' if self.secret else _shown(value)
-            raise ConfigError(f'{self.flag}: {shown} {error}.') from None
+            end = '' if str(error).endswith('?') else '.'
+            raise ConfigError(f'{self.flag}: {shown} {error}{end}') from None
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from streambench.clocks import known_within_s
 from streambench.config import RECORD_NONE
 from streambench.stages import LOOP_WAIT, QUANTILES, STAGES
 from streambench.summary import samples_needed
@@ -13,6 +14,8 @@ from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, Outcome, Threshold
 from streambench.verdict import ABORTED
 
 SEPARATOR = '; '
+# The stages that cross hosts.
+ACROSS = ('dispatch', 'return')
 GROWING = ('sojourn_', 'uncorrected_sojourn_')
 # How the reason of an aborted run begins.
 MISSED = '{} was missed with '
@@ -23,8 +26,9 @@ def outcomes(thresholds: Iterable[Threshold], row: Mapping[str, Any]) -> tuple[O
     """Hold thresholds against a run.
 
     Where the load exceeds what a run can carry, its sojourns say how long it was: one that is too long
-    misses its limit all the same, and one that meets it would not in a longer run. A threshold that
-    ended the run has failed, whatever the last items made of the figure.
+    misses its limit all the same, and one that meets it would not in a longer run. Where clocks of
+    other hosts are not known well enough, dispatch and return say nothing by themselves. A threshold
+    that ended the run has failed, whatever the last items made of the figure.
 
     Args:
         thresholds: What its figures must meet.
@@ -38,11 +42,28 @@ def outcomes(thresholds: Iterable[Threshold], row: Mapping[str, Any]) -> tuple[O
         if growth and outcome.grade == PASS and name.startswith(GROWING) and name not in NOT_GROWING:
             reason = f'it grows by {growth * 1e3:.2g} ms per item, so it says how long the run was'
             outcome = replace(outcome, grade=INCONCLUSIVE, reason=reason)
+        if (unknown := _inseparable(name, row)) and outcome.value is not None:
+            outcome = replace(outcome, grade=INCONCLUSIVE, reason=unknown)
         ended_it = row['ended'] == ABORTED and row['reason'].startswith(MISSED.format(threshold.text))
         if ended_it and outcome.grade != FAIL:
             outcome = replace(outcome, grade=FAIL, reason='missed while the run was under way')
         found.append(outcome)
     return tuple(found)
+
+
+def _inseparable(name: str, row: Mapping[str, Any]) -> str:
+    """Return why a figure of dispatch or return has no meaning by itself; empty if it has one."""
+    stage, _, statistic = name.partition('_')
+    if stage not in ACROSS or statistic == 'n':
+        return ''
+    bound = known_within_s(row['clock_shift_bound_s'], row['clock_bound_s'], row['makespan_s'])
+    medians = [abs(row[f'{across}_p50_s'] or 0.0) for across in ACROSS]
+    if bound is None or min(medians) > bound:
+        return ''
+    return (
+        f'clocks of other hosts are known to within {bound * 1e3:.2g} ms, so only dispatch + return '
+        'has a meaning'
+    )
 
 
 def outcomes_text(found: Iterable[Outcome]) -> str:

@@ -127,6 +127,11 @@ def make_plan(
     varying = {name: entry for name, entry in axes.items() if len(entry) > 1}
     proxied = 'proxy' in axes['stream_method']
     _refuse_endless(axes)
+    if len(axes.get('loop', ())) > 1 and True in axes.get('loop_exact', ()):
+        raise ConfigError(
+            '--loop-exact replaces the selector of asyncio only, so two loops are no longer alike: '
+            'leave it out, or give --loop asyncio.'
+        )
     points = []
     for combination in itertools.product(*varying.values()):
         point = _own_options(constant | dict(zip(varying, combination, strict=True)), axes)
@@ -139,19 +144,15 @@ def make_plan(
     for number in sorted(range(len(unique)), key=lambda number: unique[number].loop != unique[0].loop):
         sharing.setdefault(session_key(unique[number]), []).append(number)
     largest = {key: max(unique[number].slots for number in same) for key, same in sharing.items()}
-    blocks = list(itertools.product(sharing.values(), range(points[0].repeat)))
-    if points[0].fresh_executor and points[0].repeat > 1:
-        # Nothing stays open between repetitions, so each can hold all points.
-        blocks = [
-            (numbers, repeat)
-            for repeat in range(points[0].repeat)
-            for numbers in _shuffled(sharing.values(), seed, 'sessions', repeat)
-        ]
     ordered: list[tuple[int, int, Config]] = []
-    for numbers, repeat in blocks:
-        # Each repetition is a complete block in its own order, so drift can't favour a point.
-        block = _shuffled(numbers, seed, 'order', repeat) if points[0].repeat > 1 else numbers
-        ordered += [(repeat, number, unique[number]) for number in block]
+    for repeat in range(points[0].repeat):
+        # Each repetition is a complete block in its own order, so drift can't favour a point: where the
+        # points need several sessions, each of these is opened anew for it.
+        drawn = points[0].repeat > 1
+        sessions = _shuffled(sharing.values(), seed, 'sessions', repeat) if drawn else sharing.values()
+        for numbers in sessions:
+            block = _shuffled(numbers, seed, 'order', repeat) if drawn else numbers
+            ordered += [(repeat, number, unique[number]) for number in block]
     runs = tuple(
         RunSpec(
             run=run,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from streambench.config import Config
@@ -18,9 +18,14 @@ SHOWN = {
 }
 
 
-def swept(plan: Plan) -> tuple[str, ...]:
-    """Return the axes of a plan that have no column of their own."""
-    return tuple(name for name in plan.values.get('sweep', {}) if name not in SHOWN)
+def swept(plan: Plan, *, shown: Container[str] = SHOWN) -> tuple[str, ...]:
+    """Return the axes of a plan that have no column of their own.
+
+    Args:
+        plan: The plan.
+        shown: Those that have one.
+    """
+    return tuple(name for name in plan.values.get('sweep', {}) if name not in shown)
 
 
 def axis_texts(config: Config, names: Iterable[str]) -> tuple[str, ...]:

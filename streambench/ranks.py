@@ -15,11 +15,13 @@ from dataclasses import dataclass
 ALPHA = 0.05
 MIN_REPEATS = 5
 EXACT_RUNS = 60
+# Fewer runs of one thing carry no 95 % interval of their own.
+LEAST_REPEATS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """A ratio B/A with its interval of at least 95 %; the ends are absent where n can't carry them."""
+    """A ratio B/A, or a figure, with its interval of at least 95 %; no ends if n can't carry them."""
 
     value: float
     low: float | None
@@ -121,6 +123,54 @@ def ratio(a: Sequence[float], b: Sequence[float]) -> Ratio:
         value=math.exp(statistics.median(shifts)),
         low=math.exp(shifts[k - 1]) if k else None,
         high=math.exp(shifts[-k]) if k else None,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _signed_rank(n: int) -> int:
+    """Return which of the ordered averages bounds their 95 % interval; 0 if n can't carry one.
+
+    The largest k with P(T < k) <= 2.5 %, T being the sum of the ranks of the values above the middle:
+    each of 1 to n counts or doesn't (Hollander & Wolfe, 1999, sections 3.1 and 3.3). Above `EXACT_RUNS`
+    values by the normal approximation given there.
+    """
+    most = n * (n + 1) // 2
+    if n > EXACT_RUNS:
+        half = statistics.NormalDist().inv_cdf(1 - ALPHA / 2) * math.sqrt(most * (2 * n + 1) / 12)
+        return max(0, math.floor(most / 2 - half))
+    counts = [1] + [0] * most
+    for rank in range(1, n + 1):
+        for total in range(most, rank - 1, -1):
+            counts[total] += counts[total - rank]
+    allowed = ALPHA / 2 * 2**n
+    below, k = 0, 0
+    for count in counts:
+        below += count
+        if below > allowed:
+            break
+        k += 1
+    return k
+
+
+def centre(values: Sequence[float]) -> Ratio:
+    """Return where runs of one thing lie: the Hodges-Lehmann estimate with its 95 % interval.
+
+    On logarithms, so that the interval's width is a share: the median of the means of all pairs, each
+    value paired with itself too (Hodges & Lehmann, 1963), with the signed-rank interval of Tukey
+    (Hollander & Wolfe, 1999, sections 3.2 and 3.3).
+
+    Args:
+        values: Positive figures, one per run.
+    """
+    logs = [math.log(value) for value in values]
+    means = sorted(
+        (one + logs[other]) / 2 for place, one in enumerate(logs) for other in range(place + 1)
+    )
+    k = _signed_rank(len(logs))
+    return Ratio(
+        value=math.exp(statistics.median(means)),
+        low=math.exp(means[k - 1]) if k else None,
+        high=math.exp(means[-k]) if k else None,
     )
 
 

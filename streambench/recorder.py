@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from streambench.errors import ConfigError, ResultsError
+from streambench.errors import ConfigError, ResultsError, in_one_line
 from streambench.packing import Packed, Packer, table_of
 from streambench.parts import Parts
 from streambench.records import (
@@ -162,9 +162,11 @@ class Recorder:
 
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, OSError):
+            # Arrow's own text repeats itself; the number says the same in a word.
+            why = os.strerror(error.errno) if error.errno else in_one_line(error)
             return ResultsError(
-                f'results can not be written to {str(self.directory)!r} ({error.strerror or error}): '
-                'make room there or choose another --run-dir.'
+                f'results can not be written to {str(self.directory)!r} ({why}): make room there or '
+                'choose another --run-dir.'
             )
         return error
 

@@ -8,6 +8,8 @@ Schema history:
     2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles;
         what was recorded, fresh executors, thresholds, unfinished items of aborted runs; how well
         clocks of other hosts are known.
+    3: the shortest sojourn, and what the broker's server took; repetitions are whole blocks, also
+        where their points need several sessions, so the order of a plan's runs is another one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench.stages import stage_columns
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 WARMUP = 'warmup'
 MEASURE = 'measure'
@@ -208,9 +210,7 @@ class _RunColumns:
         default=0,
     )
     duplicated: int = column('Deliveries of an item that had been delivered.', default=0)
-    duplicated_items: str = column(
-        'Sequences of the items that came again, the first twenty.', default=''
-    )
+    duplicated_items: str = column('Items that came again, the first twenty.', default='')
     reordered: int = column('Items that arrived after a later one.', default=0)
     corrupt: int = column('Items that did not arrive whole.', default=0)
     foreign: int = column('Messages on the topic that are not of this run.', default=0)
@@ -231,6 +231,7 @@ class _RunColumns:
     sojourn_p50_low_s: float | None = column('Lower end of its 95 % interval.', unit='s')
     sojourn_p50_high_s: float | None = column('Upper end of its 95 % interval.', unit='s')
     sojourn_p95_s: float | None = column('95th percentile; absent below 59 items.', unit='s')
+    sojourn_min_s: float | None = column('Shortest sojourn.', unit='s')
     sojourn_max_s: float | None = column('Longest sojourn.', unit='s')
     sojourn_growth_s: float | None = column(
         'Growth of the sojourn per item where the load exceeds what the run could carry.', unit='s'
@@ -251,9 +252,7 @@ class _RunColumns:
     )
     demand_loop_s: float | None = column('Time per item in which the loop was busy.', unit='s')
     demand_submit_s: float | None = column("Time per item in the executor's submit.", unit='s')
-    demand_workers_s: float | None = column(
-        'Time per item on a worker, divided by their number.', unit='s'
-    )
+    demand_workers_s: float | None = column('Time per item on a worker, by their number.', unit='s')
     bottleneck: str = column(
         'Station with the largest demand if it was busy for 90 % of the time, or `none: ...`.',
         default='',
@@ -291,9 +290,10 @@ class _RunColumns:
         'Share of the items above p99 that were under way during a stall.'
     )
     loop_answer: str = column("Whether the items above p99 are the loop's or not.", default='')
-    machine_busy: float | None = column(
-        "Share of the machine's cores that was busy before the run began."
+    broker_cpu: float | None = column(
+        "Share of a core that the broker's server took while it was measured, where it tells."
     )
+    machine_busy: float | None = column('Share of the cores that was busy before the run began.')
     machine_stolen: float | None = column(
         "Share of the run's time that the host gave to other machines."
     )

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from streambench.arrivals import Traffic
+from streambench.bounds import Bounds
 from streambench.clock import NS_PER_S
+from streambench.config import RECORD_NONE
 from streambench.errors import ConfigError
 from streambench.packing import Row
 from streambench.records import COMPLETED, MEASURE, SeriesRow, column_names
@@ -36,6 +38,7 @@ ITEM_COLUMNS = frozenset(
             'makespan_s',
             'ideal_makespan_s',
             'efficiency',
+            'sojourn_min_s',
         ),
         *('throughput_per_s', 'bytes_per_s', 'sojourn_growth_s', 'delivery_growth_s'),
         *('demand_put_s', 'demand_workers_s', 'clock_bound_s', 'waiting_explained_percent'),
@@ -54,6 +57,7 @@ class Recount:
         rows: Items of the measurement that are there.
         inside: Those of them that are due in the window.
         missing: Items that were sent for certain and have no row.
+        kept: Whether its items were to be kept; if not, its row is as it stands.
         first_intended_ns: First intended send; None without items.
         recovered: Whether the run has no row in the files.
     """
@@ -63,6 +67,7 @@ class Recount:
     rows: int
     inside: int
     missing: int
+    kept: bool
     first_intended_ns: int | None
     recovered: bool
 
@@ -97,7 +102,7 @@ def runs_of(directory: RunDirectory) -> list[int]:
 
 
 def figures_again(
-    parts: Sequence[Path], asked: Mapping[str, Any], *, own_clock: str | None
+    parts: Sequence[Path], asked: Mapping[str, Any], *, own_clock: str | None, bounds: Bounds
 ) -> tuple[dict[str, Any], Tally] | None:
     """Return what items determine, or None if they contradict each other too much for that.
 
@@ -105,11 +110,12 @@ def figures_again(
         parts: Parts of items.
         asked: Columns that say what was asked.
         own_clock: Clock domain of the dispatcher; this machine's if absent.
+        bounds: What some figures must exceed.
     """
     import pyarrow
 
     try:
-        return determined(parts, asked, own_clock=own_clock)
+        return determined(parts, asked, own_clock=own_clock, bounds=bounds)
     except (pyarrow.ArrowException, TypeError, ValueError, IndexError):
         # Only rows that somebody edited lack an instant that their status says they have.
         return None
@@ -130,7 +136,7 @@ def resolved_count(spec: RunSpec, sent: int, traffic: Traffic | None = None) -> 
 
 
 def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None) -> Recount | None:
-    """Return the figures of a run, or None if nobody knows what was asked of it.
+    """Return the figures of a run, or None if nobody knows what was asked of it or came of it.
 
     Args:
         directory: What was found.
@@ -156,9 +162,13 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         }
     else:
         return None
+    if asked['record'] == RECORD_NONE:
+        return _as_it_stands(directory, run, asked) if stored is not None else None
     if warmup_s is not None:
         asked['warmup_s'] = warmup_s
-    again = figures_again(directory.items_of(run), asked, own_clock=directory.own_clock)
+    again = figures_again(
+        directory.items_of(run), asked, own_clock=directory.own_clock, bounds=directory.bounds(run)
+    )
     if again is None:
         raise ConfigError(
             f'the items of run {run + 1} in {str(directory.path)!r} contradict each other; '
@@ -173,8 +183,23 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         rows=found.counts['sent'],
         inside=found.window_n,
         missing=max(0, max([counted, *(sequence + 1 for sequence in sent)]) - len(sent)),
+        kept=True,
         first_intended_ns=found.first_intended_ns,
         recovered=stored is None,
+    )
+
+
+def _as_it_stands(directory: RunDirectory, run: int, row: Mapping[str, Any]) -> Recount:
+    """Return a run without items, whose figures nothing else tells than its row."""
+    return Recount(
+        run=run,
+        row=judged(row, bounds=directory.bounds(run), thresholds=directory.thresholds(run)),
+        rows=0,
+        inside=0,
+        missing=0,
+        kept=False,
+        first_intended_ns=None,
+        recovered=False,
     )
 
 

@@ -188,7 +188,7 @@ class Run:
                 self._dispatcher.batch = self._spec.batch
                 self._dispatcher.configure(MEASURE, sleep_s=config.task_sleep, full=config.verify_full)
                 self._log.info('run.started', topic=self._topic, workers_proven=self._proven)
-                async with self._strain.watching(bridge):
+                async with self._strain.watching(bridge, session.broker.server_cpu_s):
                     generator = tasks.create_task(self._production.generate())
                     abort = tasks.create_task(self._abort_watch().watch())
                     await self._until_ended()

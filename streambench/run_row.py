@@ -28,7 +28,11 @@ BLANK = {name: getattr(RunRow(), name) for name in column_names(RunRow)}
 
 
 def determined(
-    parts: Sequence[Path], asked: Mapping[str, Any], *, own_clock: str | None = None
+    parts: Sequence[Path],
+    asked: Mapping[str, Any],
+    *,
+    own_clock: str | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> tuple[dict[str, Any], Tally]:
     """Return the columns that a run's rows determine, and what the rows add up to.
 
@@ -36,9 +40,10 @@ def determined(
         parts: Sealed parts of items.
         asked: Columns that say what was asked.
         own_clock: Clock domain of the dispatcher; this machine's if absent.
+        bounds: What some figures must exceed.
     """
     found = tally(parts, run=asked['run'], warmup_s=asked['warmup_s'])
-    row = found.counts | figures(parts, asked, found, own_clock=own_clock)
+    row = found.counts | figures(parts, asked, found, own_clock=own_clock, bounds=bounds)
     row |= demands(BLANK | dict(asked) | row)
     row |= {'workers_proven': found.workers_proven or None, 'worker_hosts': found.worker_hosts}
     return row, found
@@ -58,7 +63,7 @@ def judged(
         thresholds: What the figures must meet; what the row says of them stays if that isn't known.
     """
     known = BLANK | dict(row)
-    known['bottleneck'] = limiting(known)
+    known['bottleneck'] = limiting(known, bounds=bounds)
     if thresholds is not None:
         known['thresholds'] = outcomes_text(outcomes(thresholds, known))
     grade, reasons = judge(known, bounds=bounds)
@@ -97,7 +102,7 @@ def run_row(
     row: dict[str, Any] = {}
     joined: Joined | None = None
     if parts is not None:
-        row, found = determined(parts, asked)
+        row, found = determined(parts, asked, bounds=bounds)
         row['bookkeeping_difference'] = bookkeeping(books, found)
         if report is not None and report.level != 'off':
             spans = [(stall.start_ns, stall.end_ns) for stall in report.stalls]

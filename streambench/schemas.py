@@ -26,9 +26,13 @@ def other_version(
         reads: Versions with which it does that.
         environment: Content of environment.json beside it, which names the writer.
     """
-    wrote = (environment or {}).get('streambench')
-    writer = f'streambench {wrote}, which' if wrote else 'the streambench that'
-    known = ' and '.join(map(str, reads))
+    found = environment or {}
+    wrote, revision = found.get('streambench'), found.get('git_revision')
+    # Between two releases the version alone doesn't tell.
+    exactly = f' of revision {revision}' if wrote == __version__ and revision else ''
+    writer = f'streambench {wrote}{exactly}, which' if wrote else 'the streambench that'
+    *first, last = map(str, reads)
+    known = f'{", ".join(first)} and {last}' if first else last
     number = str(version)
     newer = number.isdecimal() and int(number) > max(reads)
     other = f'{writer} wrote it' + (', or a newer one' if newer else '')

@@ -7,6 +7,7 @@ command line only uses it. The session introduces the parts to each other; none 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import secrets
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from streambench.clock import now_ns
 from streambench.config import Config
 from streambench.connectors.base import ConnectorPlugin
 from streambench.connectors.store import OpenStore
-from streambench.errors import ExecutorError, RunError
+from streambench.errors import ConfigError, ExecutorError, RunError
 from streambench.executors.base import OpenExecutor
 from streambench.interfaces import address_of
 from streambench.log import logger
@@ -32,6 +33,7 @@ from streambench.records import RunRow
 from streambench.run import Run
 from streambench.run_spec import RunSpec
 from streambench.servers.redis import EmbeddedRedis
+from streambench.summary import Estimate
 from streambench.thresholds import FAIL, Outcome
 from streambench.verdict import ABORTED
 
@@ -78,6 +80,26 @@ class RunResult:
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each threshold of the configuration, in their order."""
         return outcomes(self.spec.config.thresholds, asdict(self.row))
+
+    def estimate(self, metric: str) -> Estimate | None:
+        """Return a percentile with its 95 % interval and n, or None where n can't carry it.
+
+        Args:
+            metric: Stage and percentile, such as `sojourn_p95`.
+
+        Raises:
+            ConfigError: If there is no such percentile; names the nearest.
+        """
+        columns = asdict(self.row)
+        if f'{metric}_low_s' not in columns:
+            known = [column.removesuffix('_low_s') for column in columns if column.endswith('_low_s')]
+            near = difflib.get_close_matches(metric, known, n=3) or known[:3]
+            raise ConfigError(f'{metric!r} is no percentile of a stage; try {", ".join(near)}.')
+        value, low, high = (columns[f'{metric}{end}_s'] for end in ('', '_low', '_high'))
+        if value is None:
+            return None
+        stage = metric.rpartition('_p')[0]
+        return Estimate(value=value, low=low, high=high, n=round(columns[f'{stage}_n']))
 
     @property
     def aborted(self) -> bool:

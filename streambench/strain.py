@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from streambench.bridge import Bridge
-from streambench.clock import NS_PER_S
+from streambench.clock import NS_PER_S, now_ns
 from streambench.log import logger
 from streambench.loop_findings import columns
 from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
@@ -35,6 +35,7 @@ class Strain:
         self._exact = exact
         self._machine_busy: float | None = None
         self._machine_stolen: float | None = None
+        self._broker_cpu: float | None = None
         self._loop_busy_ns: int | None = None
         self._submitting_ns: int | None = None
 
@@ -43,8 +44,16 @@ class Strain:
         self._machine_busy = await look()
 
     @asynccontextmanager
-    async def watching(self, bridge: Bridge) -> AsyncIterator[None]:
-        """Count what the measurement inside takes."""
+    async def watching(
+        self, bridge: Bridge, served_s: Callable[[], Awaitable[float | None]]
+    ) -> AsyncIterator[None]:
+        """Count what the measurement inside takes.
+
+        Args:
+            bridge: Submits its tasks.
+            served_s: Returns the CPU time that the broker's server has taken so far.
+        """
+        before_s, since_ns = await served_s(), now_ns()
         async with AsyncExitStack() as stack:
             monitor: LoopMonitor | None = LoopMonitor(self._level, exact=self._exact)
             assert monitor is not None
@@ -61,6 +70,9 @@ class Strain:
             if monitor is not None:
                 await stack.aclose()
                 self.report = monitor.report()
+        after_s = await served_s()
+        if before_s is not None and after_s is not None:
+            self._broker_cpu = (after_s - before_s) / ((now_ns() - since_ns) / NS_PER_S)
 
     @asynccontextmanager
     async def _counting(self, bridge: Bridge) -> AsyncIterator[None]:
@@ -88,6 +100,7 @@ class Strain:
             'demand_publish_s': _each(publishing_ns, sent),
             'demand_submit_s': _each(self._submitting_ns, ended),
             'demand_loop_s': _each(self._loop_busy_ns, ended),
+            'broker_cpu': self._broker_cpu,
             'machine_busy': self._machine_busy,
             'machine_stolen': self._machine_stolen,
         } | (columns(self.report) if self.report is not None else {})

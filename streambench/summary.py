@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streambench.arrivals import CONSTANT
+from streambench.bounds import BOUNDS, Bounds
 from streambench.clock import NS_PER_S
 from streambench.ideal import ideal_makespan_s
 from streambench.records import COMPLETED, MEASURE
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Z_95 = 1.959964
 CONFIDENCE = 0.95
-GROWTH_PER_INTERVAL = 0.02
-GROWTH_OF_FIRST = 0.2
 GROWTH_ITEMS = 40
 SOJOURN, DELIVERY = (
     next(stage for stage in STAGES if stage.name == name) for name in ('sojourn', 'delivery')
@@ -77,7 +76,9 @@ def estimate(values: pyarrow.ChunkedArray | Sequence[float], quantile: float) ->
     return Estimate(value=found[1], low=found[0], high=found[2], n=n)
 
 
-def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> float | None:
+def growth_per_item_s(
+    sojourns: pyarrow.ChunkedArray, interval_s: float, *, bounds: Bounds = BOUNDS
+) -> float | None:
     """Return how much the sojourn grows from item to item, or None if it doesn't.
 
     A load above what the run can carry shows as a sojourn that grows with the length of the run; a
@@ -87,6 +88,7 @@ def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> floa
     Args:
         sojourns: In order of the items' ends, seconds.
         interval_s: Time between two items.
+        bounds: What growth must exceed.
     """
     import pyarrow.compute
 
@@ -96,7 +98,7 @@ def growth_per_item_s(sojourns: pyarrow.ChunkedArray, interval_s: float) -> floa
     first = pyarrow.compute.quantile(sojourns[:quarter]).to_pylist()[0]
     last = pyarrow.compute.quantile(sojourns[-quarter:]).to_pylist()[0]
     per_item: float = (last - first) / (len(sojourns) - quarter)
-    if per_item > GROWTH_PER_INTERVAL * interval_s and last - first > GROWTH_OF_FIRST * first:
+    if per_item > bounds.growth_interval * interval_s and last - first > bounds.growth_first * first:
         return per_item
     return None
 
@@ -137,7 +139,12 @@ def durations(
 
 
 def figures(
-    parts: Sequence[Path], asked: Mapping[str, Any], found: Tally, *, own_clock: str | None = None
+    parts: Sequence[Path],
+    asked: Mapping[str, Any],
+    found: Tally,
+    *,
+    own_clock: str | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> dict[str, Any]:
     """Return the figures that a run's rows determine, under the names of results.csv.
 
@@ -146,7 +153,10 @@ def figures(
         asked: Columns of results.csv that say what was asked.
         found: What the rows add up to.
         own_clock: Clock domain of the dispatcher; this machine's if absent.
+        bounds: What growth and unexplained waiting must exceed.
     """
+    import pyarrow.compute as compute
+
     run, since_ns = asked['run'], found.window_from_ns
     makespan_s = found.makespan_s
     result: dict[str, Any] = {'window_n': found.window_n, 'makespan_s': makespan_s}
@@ -158,16 +168,26 @@ def figures(
         if ideal is not None and found.counts['completed_tasks'] == asked['task_count']:
             result['efficiency'] = ideal / makespan_s
     sojourns = _stage(parts, run, SOJOURN, since_ns)
+    if len(sojourns):
+        result['sojourn_min_s'] = compute.min(sojourns).as_py()
     rate = asked['offered_rate_per_s']
-    if rate and asked['arrival'] in ('', CONSTANT) and not asked['closed_loop'] and len(sojourns):
-        # Where arrivals vary, so do sojourns, at any load.
-        result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate)
+    # Where arrivals vary, so do sojourns, at any load that can be carried.
+    told = asked['arrival'] in ('', CONSTANT) or (asked['load'] or 0.0) >= 1
+    if rate and told and not asked['closed_loop'] and len(sojourns):
+        result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate, bounds=bounds)
         deliveries = _stage(parts, run, DELIVERY, since_ns)
-        result['delivery_growth_s'] = growth_per_item_s(deliveries, 1 / rate)
+        result['delivery_growth_s'] = growth_per_item_s(deliveries, 1 / rate, bounds=bounds)
     return (
         result
         | stage_figures(parts, run, sojourns, since_ns=since_ns)
-        | waiting_figures(parts, run, asked['compute_workers'], since_ns=since_ns, own_clock=own_clock)
+        | waiting_figures(
+            parts,
+            run,
+            asked['compute_workers'],
+            since_ns=since_ns,
+            own_clock=own_clock,
+            bounds=bounds,
+        )
     )
 
 

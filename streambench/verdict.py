@@ -18,11 +18,13 @@ from streambench.errors import (
     AbortError,
     StallError,
 )
-from streambench.stations import headroom
+from streambench.stations import too_short, window_gain
 
 VALID = 'valid'
 CAUTION = 'caution'
 INVALID = 'invalid'
+# The gravest last.
+GRADES = (VALID, CAUTION, INVALID)
 
 COMPLETE = 'complete'
 STALLED = 'stalled'
@@ -51,15 +53,20 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
         f'{row[name]} {name}' for name in ('lost', 'duplicated', 'corrupt') if row[name]
     )
     if integrity:
-        invalid.append(f'integrity: {integrity} of {row["sent"]} items')
+        invalid.append(
+            f'integrity: {integrity} of {row["sent"]} items: items/ says which, the logs of broker and '
+            'executor may say why'
+        )
     if row['resolved_in_dispatcher']:
         invalid.append(
-            f'integrity: {row["resolved_in_dispatcher"]} proxies were resolved by the dispatcher'
+            f'integrity: {row["resolved_in_dispatcher"]} proxies were resolved by the dispatcher: take '
+            'another executor, this one runs tasks in the process that submits them'
         )
     if row['ended'] != COMPLETE:
         invalid.append(f'{row["ended"]}: {row["reason"]}' if row['reason'] else row['ended'])
     if row['failed'] or row['publish_failed']:
-        why = f': {row["reason"]}' if row['ended'] == COMPLETE and row['reason'] else ''
+        told = row['reason'] if row['ended'] == COMPLETE else ''
+        why = f': {told or "items/ has the error of each"}'
         counts = ((row['failed'], 'tasks failed'), (row['publish_failed'], 'items were not published'))
         invalid.append(', '.join(f'{number} {text}' for number, text in counts if number) + why)
     proven = row['workers_proven']
@@ -79,7 +86,8 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             )
         elif late > max(bounds.late_caution_s, bounds.late_caution_share * interval):
             caution.append(
-                f'generator {late * 1e3:.1f} ms late at the median, interval {interval * 1e3:.1f} ms'
+                f'generator {late * 1e3:.1f} ms late at the median, interval {interval * 1e3:.1f} ms: '
+                'lower the rate, or put the generator on a worker'
             )
     floor = row['pacing_floor_s']
     # Those of a burst are to leave in clumps, and a trace's intervals are its own.
@@ -87,34 +95,33 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
     if rate and floor and spaced and floor * rate > bounds.pacing_share:
         caution.append(
             f'pacing floor {floor * 1e3:.1f} ms is {floor * rate:.0%} of the interval: items leave '
-            'in clumps'
+            'in clumps: lower the rate, or share the items among --generators on workers'
         )
     if row['bookkeeping_difference'] is not None:
         off = abs(row['bookkeeping_difference'])
         if off > bounds.bookkeeping:
             invalid.append(
-                f'bookkeeping: live counters and rows differ by {off:.2%}: rows are missing or wrong'
+                f'bookkeeping: live counters and rows differ by {off:.2%}, rows are missing or wrong: '
+                '`streambench check` may say which; report it'
             )
     if row['demand_loop_s'] and row['throughput_per_s']:
         busy = row['demand_loop_s'] * row['throughput_per_s']
         if busy > bounds.loop_busy:
-            text = f'the event loop was busy for {busy:.0%} of the time'
+            text = f'the event loop was busy for {min(1.0, busy):.0%} of the time'
             if row['closed_loop']:
-                caution.append(f'{text}: the throughput is its, not that of broker or executor')
+                caution.append(
+                    f'{text}: the throughput is its, not that of broker or executor; longer tasks or '
+                    'larger items load these more'
+                )
             else:
                 invalid.append(f'{text}: lower the rate, or put the generator on a worker')
     if (row['loop_stall_share'] or 0.0) > bounds.loop_stalled:
         caution.append(
             f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
-            f'{row["loop_culprit"]}'
+            f'{row["loop_culprit"]}: stalls/ has each with its culprit'
         )
-    room = headroom(row) if row['closed_loop'] else None
-    if room is not None and room[1] > bounds.window:
-        caution.append(
-            f'window-limited: with {row["max_outstanding"]} credits no station was busy for more than '
-            f'{1 / (1 + room[1]):.0%} of the time ({room[0]}), so the throughput is no capacity: '
-            'double --max-outstanding until it stays'
-        )
+    if row['closed_loop']:
+        caution += _window(row, bounds)
     for name, text in (
         ('machine_busy', 'of the cores were busy before the run began: close other programs'),
         ('machine_stolen', 'of the time went to other machines of the host: measure when it is quiet'),
@@ -122,13 +129,42 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
         if row[name] is not None and row[name] > getattr(bounds, name):
             caution.append(f'busy machine: {row[name]:.0%} {text}')
     if row['reordered']:
-        caution.append(f'{row["reordered"]} items arrived out of order')
+        caution.append(
+            f'{row["reordered"]} items arrived out of order: no figure suffers, but who needs order '
+            'must restore it'
+        )
     if row['reconnects']:
-        caution.append(f'{row["reconnects"]} broker connections were made anew')
+        caution.append(
+            f'{row["reconnects"]} broker connections were made anew: look into the log of the broker, '
+            'and measure again'
+        )
     if row['redis_shared']:
-        caution.append('broker and store are one Redis: large SETs delay small PUBLISHes')
+        used = row['broker_cpu']
+        busy = '' if used is None else f', busy for {used:.0%} of a core'
+        caution.append(
+            f'broker and store are one Redis{busy}: large SETs delay small PUBLISHes; give two '
+            'servers, or no address for two embedded ones'
+        )
     grade = INVALID if invalid else CAUTION if caution else VALID
     return grade, [*invalid, *caution]
+
+
+def _window(row: Mapping[str, Any], bounds: Bounds) -> list[str]:
+    """Return why the throughput of a closed loop is no capacity, if it isn't."""
+    permits = row['max_outstanding']
+    if too_short(row, bounds=bounds):
+        return [
+            f'short: {row["sent"]} items are fewer than {bounds.rounds:g} for each of the {permits} '
+            'credits, so begin and end are most of the run and the throughput is no capacity: give '
+            f'--task-count {10 * permits} or more'
+        ]
+    gain = window_gain(row)
+    if gain is None or gain <= bounds.window:
+        return []
+    return [
+        f'window-limited: more than the {permits} credits could still add {gain:.0%} to the '
+        'throughput, so it is no capacity: double --max-outstanding until it stays'
+    ]
 
 
 def exit_codes(row: Mapping[str, Any]) -> set[int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from streambench.bounds import BOUNDS, Bounds
 from streambench.clock import NS_PER_S, clock_domain
 from streambench.clocks import fit_hosts
 from streambench.oracle import explain
@@ -24,6 +25,7 @@ def waiting_figures(
     *,
     since_ns: int | None = None,
     own_clock: str | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> dict[str, Any]:
     """Return how much of the waiting queueing theory explains, and how sure other clocks are.
 
@@ -35,6 +37,7 @@ def waiting_figures(
         servers: Workers that compute.
         since_ns: Items due from this instant on count; all if absent.
         own_clock: Clock domain of the dispatcher; this machine's if absent.
+        bounds: From where on an item sticks out.
     """
     import pyarrow.compute as compute
 
@@ -64,7 +67,13 @@ def waiting_figures(
         for sequence, instant in zip(columns['sequence'], due, strict=True)
         if since_ns is None or (instant is not None and instant >= since_ns)
     }
-    found = explain(visits, servers, counted=None if len(counted) == len(visits) else counted)
+    found = explain(
+        visits,
+        servers,
+        sigmas=bounds.sticks_out_sigmas,
+        at_least_s=bounds.sticks_out_s,
+        counted=None if len(counted) == len(visits) else counted,
+    )
     return {
         'waiting_explained_percent': found.explained_percent,
         'waiting_unexplained_p50_s': found.unexplained_median_s,

@@ -20,6 +20,19 @@ def seconds_text(seconds: float | None) -> str:
     return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1e3:.3g} ms'
 
 
+def ms_text(seconds: float, *, digits: int = 2, sign: str = '') -> str:
+    """Return a duration in milliseconds, never as a power of ten.
+
+    Args:
+        seconds: The duration.
+        digits: Figures of what is below their number's size.
+        sign: `+` where a plus is to be shown.
+    """
+    value = seconds * 1e3
+    text = f'{value:{sign}.{digits}g}'
+    return f'{f"{value:{sign}.0f}" if "e+" in text else text} ms'
+
+
 def about_text(seconds: float) -> str:
     """Return how long something will take, in the unit in which a person thinks of it."""
     for unit, length, up_to in (('s', 1, 120), ('min', 60, 120), ('h', 3600, 48)):
@@ -28,10 +41,21 @@ def about_text(seconds: float) -> str:
     return f'about {seconds / 86400:.0f} days'
 
 
-def workers_text(row: RunSpec) -> str:
-    """Return how the workers are divided."""
-    config = row.config
-    if config.workers == 1:
+def workers_text(run: RunSpec) -> str:
+    """Return how the workers of a run are divided."""
+    config = run.config
+    return division_text(config.workers, config.generators, config.compute_workers)
+
+
+def division_text(workers: int, generators: int, compute_workers: int) -> str:
+    """Return how workers are divided.
+
+    Args:
+        workers: All of them.
+        generators: Those that generate, or stand for the generator on the loop.
+        compute_workers: Those that compute.
+    """
+    if workers == 1:
         return '1 worker, which computes (the generator needs none on the loop)'
-    generators = '1 generator' if config.generators == 1 else f'{config.generators} generators'
-    return f'{config.workers} workers = {generators} + {config.compute_workers} compute'
+    generating = '1 generator' if generators == 1 else f'{generators} generators'
+    return f'{workers} workers = {generating} + {compute_workers} compute'

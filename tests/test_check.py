@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -491,6 +492,21 @@ def test_what_it_prints(directory: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert 'nothing determines' in done.err
 
 
+def test_other_code_is_told(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What differs from results of another revision may be the code's doing."""
+    path = directory / 'environment.json'
+    found = json.loads(path.read_text(encoding='utf-8'))
+    assert main(['check', str(directory)]) == EXIT_OK
+    path.write_text(json.dumps(found | {'git_revision': 'abc1234'}), encoding='utf-8')
+    assert main(['check', str(directory)]) == EXIT_OK
+    assert 'abc1234' not in capsys.readouterr().out
+    lines = lines_of(directory)
+    lines[1][COLUMNS.index('sojourn_p95_s')] = '0.25'
+    write_lines(directory, lines)
+    assert main(['check', str(directory)]) == EXIT_INTEGRITY
+    assert 'written by streambench 0.1.0 of revision abc1234' in capsys.readouterr().out
+
+
 def test_a_damaged_part_is_found(directory: Path) -> None:
     """A truncated part is named, and so are the figures that miss its rows."""
     part = sorted((directory / 'items').iterdir())[-1]
@@ -500,7 +516,7 @@ def test_a_damaged_part_is_found(directory: Path) -> None:
     assert any(column == 'sent' for _, _, column in found)
 
 
-@pytest.mark.parametrize('version', [1, 3])
+@pytest.mark.parametrize('version', [1, 2, 4])
 def test_another_schema_version_is_refused(
     directory: Path, version: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -513,6 +529,6 @@ def test_another_schema_version_is_refused(
     assert main(['check', str(directory)]) == EXIT_CONFIG
     said = capsys.readouterr().err
     assert f"is of schema version '{version}'" in said
-    assert 'checks version 2 only' in said
-    assert 'streambench 0.1.0, which wrote it' in said
-    assert ('newer' in said) is (version == 3)
+    assert 'checks version 3 only' in said
+    assert re.search(r'streambench 0\.1\.0 of revision \S+, which wrote it', said)
+    assert ('newer' in said) is (version == 4)

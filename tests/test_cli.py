@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import subprocess
 import sys
@@ -240,6 +242,27 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(
     assert {line[9] for line in lines} == {'1.5'}
     assert 'expected time: about' in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_results_have_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output of a run is one JSON document, or a CSV file; what has no place there is told."""
+    words = (
+        '--executor thread --stream memory --stream-method default --data-size-bytes 100 '
+        '--task-count 8 --task-sleep 0.01 --load 0.5 1'
+    )
+    for form in ('json', 'csv'):
+        given = ['run', *words.split(), '--run-dir', str(tmp_path), '--format', form]
+        assert main(given) == EXIT_OK
+        done = capsys.readouterr()
+        if form == 'json':
+            found = json.loads(done.out)
+            rows = found['rows']
+            assert any('1 generator + 3 compute' in note for note in found['notes'])
+        else:
+            rows = list(csv.DictReader(done.out.splitlines()))
+            assert '1 generator + 3 compute' in done.err
+        assert {float(row['load']) for row in rows} == {0.5, 1.0}
+        assert all(float(row['makespan_s']) > 0 for row in rows)
 
 
 def test_two_loops_are_measured_in_one_plan(tmp_path: Path) -> None:

@@ -59,8 +59,11 @@ LAYERS: list[set[str]] = [
     {'run', 'comparison', 'recount', 'stored_cells'},
     {'session', 'audit'},
     {'wording'},
+    {'points', 'narrowing'},
+    {'side_by_side'},
     {'notes'},
     {'waterfall', 'outcome_table', 'plan_table'},
+    {'results_table'},
     {'report', 'progress'},
     {'cli'},
 ]

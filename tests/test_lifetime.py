@@ -302,6 +302,8 @@ def test_a_full_disk_ends_the_plan(tmp_path: Path) -> None:
         assert (row['ended'], row['lost'], row['failed']) == ('failed', '0', '0')
         assert int(row['sent']) == int(row['completed_tasks']) + int(row['unfinished']) > 0
         assert row['reason'].startswith('results can not be written')
+        # Said once, as the system says it.
+        assert '(File too large): make room there' in row['reason']
         assert 'bookkeeping' not in row['reasons']
         assert 'make room' in command.errors
         assert [path.name for path in tmp_path.glob('runs/*/*.toml')] == ['config.toml']

@@ -38,11 +38,30 @@ def row(**changes: Any) -> RunRow:
         ),
         (
             [row(sojourn_p50_s=0.0042), row(sojourn_p50_s=0.0032, generator='worker')],
-            'interference: +1 ms of the median sojourn',
+            'interference: +1 ms (default 0 B) of the median sojourn',
         ),
         ([row(warmup_s=2.0, window_n=70)], 'window: 70 of 100 items, those due 2 s after'),
         ([row(backpressure_s=1.5)], 'the reader stood still for up to 1.5'),
-        ([row(closed_loop=True, max_outstanding=64)], '64 credits'),
+        ([row(closed_loop=True, max_outstanding=64)], '64 credits, for too few items'),
+        (
+            [
+                row(
+                    closed_loop=True,
+                    max_outstanding=10,
+                    sojourn_mean_s=0.101,
+                    sojourn_min_s=0.001,
+                )
+            ],
+            '10 credits; more of them could add 1 % to the throughput at most',
+        ),
+        (
+            [row(sent=200_001)],
+            'not held against queueing theory, which is done for up to 200000 items',
+        ),
+        (
+            [row(clock_shift_bound_s=0.001)],
+            'not held against queueing theory, which needs one clock',
+        ),
         (
             [
                 row(
@@ -126,3 +145,14 @@ def test_stages_that_clocks_can_t_tell_apart_are_shown_as_their_sum() -> None:
     assert lines[0][head.index('dispatch')] == 'in return'
     assert lines[0][head.index('return')] == '4.0'
     assert 'only their sum counts: 4 ms' in '\n'.join(notes_text([far]))
+
+
+def test_a_clock_that_was_shifted_once_may_have_drifted() -> None:
+    """What was known to a millisecond is known to two after ten seconds, to 61 after ten minutes."""
+    for elapsed_s, words in (
+        (0.1, 'to within 1 ms'),
+        (10.0, 'to within 2 ms'),
+        (600.0, 'within 61 ms'),
+    ):
+        told = notes_text([row(clock_shift_bound_s=0.001, makespan_s=elapsed_s)])
+        assert any(words in note for note in told), told

@@ -210,7 +210,6 @@ def test_each_repetition_may_have_a_session_of_its_own(tmp_path: Path) -> None:
     values = ONE | {'data_size_bytes': [1, 2, 3], 'repeat': 3, 'seed': 4}
     sweep = {'executor': ['thread', 'process']}
     shared, fresh = (make_plan(values | {'fresh_executor': on}, sweep=sweep) for on in (False, True))
-    assert len(shared.sessions()) == 2
     sessions = fresh.sessions()
     assert len(sessions) == 6
     for runs in sessions:
@@ -220,9 +219,33 @@ def test_each_repetition_may_have_a_session_of_its_own(tmp_path: Path) -> None:
     assert [run.run for run in fresh.runs] == list(range(18))
     seeds = {(run.point, run.repeat): run.seed for run in shared.runs}
     assert {(run.point, run.repeat): run.seed for run in fresh.runs} == seeds
+    # One session stays open from repetition to repetition where nothing else is asked.
+    assert len(make_plan(values).sessions()) == 1
+    assert len(make_plan(values | {'fresh_executor': True}).sessions()) == 3
     assert fresh.values['fresh_executor'] is True
     assert shape(recorded(fresh, tmp_path)) == shape(fresh)
     assert len(make_plan(values | {'fresh_executor': True, 'repeat': 1}).sessions()) == 1
+
+
+def test_a_repetition_is_a_whole_block(tmp_path: Path) -> None:
+    """Also where points need several sessions: both loops in each repetition, in a drawn order."""
+    values = ONE | {'loop': ['uvloop', 'asyncio'], 'load': [0.5, 0.8], 'repeat': 6, 'seed': 3}
+    plan = make_plan(values)
+    assert [run.repeat for run in plan.runs] == [repeat for repeat in range(6) for _ in range(4)]
+    blocks = [plan.runs[begin : begin + 4] for begin in range(0, 24, 4)]
+    assert all({run.point for run in block} == {0, 1, 2, 3} for block in blocks)
+    first = [block[0].config.loop for block in blocks]
+    assert {*first} == {'uvloop', 'asyncio'}
+    # Within a block, a loop's points stand together: one session each.
+    assert all(block[0].config.loop == block[1].config.loop for block in blocks)
+    assert shape(recorded(plan, tmp_path)) == shape(plan)
+
+
+def test_two_loops_are_alike() -> None:
+    """A patched selector on one side only is refused."""
+    with pytest.raises(ConfigError, match='--loop-exact replaces the selector of asyncio only'):
+        make_plan(ONE | {'loop': ['uvloop', 'asyncio'], 'loop_exact': True})
+    assert len(make_plan(ONE | {'loop': 'asyncio', 'loop_exact': True}).runs) == 1
 
 
 async def test_a_fresh_executor_has_workers_of_its_own(tmp_path: Path) -> None:

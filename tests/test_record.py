@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,27 @@ def test_it_can_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(['compare', a, c]) == EXIT_CONFIG
     assert 'record is none in A and all in B' in capsys.readouterr().err
     assert main(['compare', a, c, '--force']) == EXIT_OK
+
+
+def test_others_beside_it_are_summarized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run without rows its row is shown as it stands, beside one whose figures are made anew."""
+    config = tmp_path / 'both.toml'
+    config.write_text('[sweep]\nrecord = ["all", "none"]\n')
+    words = ['--executor', 'thread', '--stream', 'memory', '--stream-method', 'default', '--load', '1']
+    given = ['run', '--config', str(config), *words, *SOME[:-2], '--run-dir', str(tmp_path / 'runs')]
+    assert main(given) == EXIT_OK
+    (directory,) = (tmp_path / 'runs').iterdir()
+    assert main(['check', str(directory)]) == EXIT_OK
+    capsys.readouterr()
+    assert main(['summarize', str(directory), '--format', 'json']) == EXIT_OK
+    found = json.loads(capsys.readouterr().out)
+    assert [row['rows'] for row in found['rows']] == [30, 0]
+    assert [row['completed_tasks'] for row in found['rows']] == [30, 30]
+    assert all(row['throughput_per_s'] > 0 for row in found['rows'])
+    assert 'run 2: no items were kept (--record none)' in ' '.join(found['notes'])
+    assert main(['summarize', str(directory), '--per-second']) == EXIT_OK
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert 'not kept' in capsys.readouterr().out
 
 
 def test_a_warm_up_needs_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

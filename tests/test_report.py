@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 from typing import Any
 
 import pytest
@@ -11,16 +13,11 @@ from streambench.notes import notes_text
 from streambench.plan import make_plan
 from streambench.progress import ProgressLine
 from streambench.records import RunRow
-from streambench.report import (
-    plan_text,
-    results_text,
-    runs_text,
-    screen,
-    verdict_text,
-)
+from streambench.report import plan_text, runs_text, screen, verdict_text
+from streambench.results_table import results_text
 from streambench.session import Progress
 from streambench.tables import text_table
-from streambench.wording import seconds_text, size_text
+from streambench.wording import ms_text, seconds_text, size_text
 
 GOOD: dict[str, Any] = {
     'method': 'default',
@@ -70,6 +67,15 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(0.00012, '0.12 ms'), (0.0123, '12 ms'), (0.123, '123 ms'), (6.15, '6150 ms')]
+)
+def test_milliseconds(seconds: float, text: str) -> None:
+    """Two figures, and no power of ten however long it is."""
+    assert ms_text(seconds) == text
+    assert ms_text(seconds, sign='+') == f'+{text}'
+
+
 def test_a_table_is_aligned() -> None:
     """Words stand to the left, figures to the right."""
     lines = text_table(('method', 'size', 'n'), [('default', '1 kB', '10'), ('proxy', '10 kB', '9')])
@@ -115,6 +121,18 @@ def test_axes_without_a_column_get_one() -> None:
         ['default', 'parsl', 'thread'],
         ['default', 'parsl', 'htex-local'],
     ]
+    closed = make_plan(
+        {'stream_method': 'default', 'data_size_bytes': 10, 'task_sleep': 0, 'executor': 'thread'},
+        sweep={'max_outstanding': [64, 128], 'task_count': [5, 6]},
+    )
+    head, *lines = results_text([row(point=run.point) for run in closed.runs], closed).splitlines()
+    assert head.split()[:3] == ['method', 'max_outstanding', 'task_count']
+    assert [line.split()[1:3] for line in lines] == [
+        ['64', '5'],
+        ['64', '6'],
+        ['128', '5'],
+        ['128', '6'],
+    ]
     rows = [row(run=run.run, point=run.point, executor_plugin=run.config.executor) for run in plan.runs]
     head, *lines = results_text(rows, plan).splitlines()
     assert head.split()[:3] == ['method', 'executor', 'parsl_executor']
@@ -155,6 +173,57 @@ def test_the_screen_ends_with_where_and_how() -> None:
     screen([row()], head='head', directory='runs/x', again='streambench run', say=said.append)
     assert said[0] == 'head'
     assert said[-1] == 'results: runs/x        again: streambench run'
+
+
+def test_the_screen_has_forms() -> None:
+    """For programs one document with raw values, a row per point; for a page tables and a list."""
+    rows = [
+        row(point=0, load=1.0, sojourn_growth_s=0.001, sojourn_p50_s=None),
+        row(point=1, load=0.8, sojourn_p50_s=0.2, verdict='caution', reasons='late: wait'),
+    ]
+
+    def shown(form: str) -> tuple[str, list[str]]:
+        said: list[str] = []
+        beside: list[str] = []
+        screen(
+            rows,
+            head='4 workers',
+            directory='runs/x',
+            again='streambench run',
+            say=said.append,
+            aside=beside.append,
+            form=form,
+        )
+        return '\n'.join(said), beside
+
+    text, beside = shown('json')
+    found = json.loads(text)
+    assert beside == []
+    assert [(entry['point'], entry['load'], entry['verdict']) for entry in found['rows']] == [
+        (0, 1.0, 'valid'),
+        (1, 0.8, 'caution'),
+    ]
+    assert [entry['sojourn_p50_s'] for entry in found['rows']] == [None, 0.2]
+    assert found['rows'][0]['sojourn_growth_s'] == 0.001
+    assert found['notes'][0] == '4 workers'
+    assert 'caution' in found['notes']
+    text, beside = shown('csv')
+    first, second = csv.DictReader(text.splitlines())
+    assert (first['makespan_s'], second['throughput_per_s']) == ('3.4', '29.6')
+    assert beside == found['notes']
+    text, beside = shown('md')
+    assert '| method | size | items | done / lost | efficiency |' in text
+    assert '- caution' in text
+    assert beside == []
+
+
+def test_the_lateness_stands_beside_the_floor() -> None:
+    """How late the generator was, and the smallest interval that it can keep, in any verdict."""
+    paced = row(offered_rate_per_s=10.0, pacing_floor_s=0.0001)
+    late = 'generator ≤ 0.1 ms late (median, pacing floor 0.1 ms)'
+    assert verdict_text([paced]) == f'valid · every item seen once · {late} · all 3 workers proven'
+    doubtful = row(offered_rate_per_s=10.0, pacing_floor_s=0.0001, verdict='caution', reasons='late')
+    assert verdict_text([doubtful]).splitlines()[0] == f'caution · {late}'
 
 
 class Terminal(io.StringIO):

@@ -17,7 +17,7 @@ import pytest
 from streambench import Config, RunSpec, open_session
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher, Subscriber
 from streambench.brokers.memory import MemoryBroker
-from streambench.errors import RunError
+from streambench.errors import ConfigError, RunError
 from streambench.message import HEADER_BYTES
 from streambench.records import RunRow, column_names
 from streambench.settings import configure
@@ -283,6 +283,19 @@ async def test_random_sizes_and_orders_keep_the_books() -> None:
     assert row.completed_tasks + row.lost + row.failed + row.publish_failed == 200
     assert row.received == row.completed_tasks
     assert row.duplicated > 0
+
+
+async def test_a_percentile_is_an_estimate() -> None:
+    """With its interval and n, absent where n can't carry it; an unknown one gets the nearest."""
+    async with open_session(quick(task_count=60)) as session:
+        result = await session.run()
+    found = result.estimate('sojourn_p95')
+    assert found is not None
+    assert found.low <= found.value <= found.high
+    assert (found.value, found.n) == (result.row.sojourn_p95_s, 60)
+    assert result.estimate('dispatch_p99') is None
+    with pytest.raises(ConfigError, match='sojourn_p95'):
+        result.estimate('sojourn_p96')
 
 
 def test_plugins_are_frozen() -> None:

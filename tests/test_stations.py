@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +17,12 @@ import uvloop
 from streambench import Config, configure, open_session
 from streambench.brokers.base import Acked, Publisher, Subscriber
 from streambench.brokers.memory import MemoryBroker
-from streambench.connectors.store import Key, OpenStore
 from streambench.executors.base import OpenExecutor
 from streambench.executors.pools import ThreadExecutor
 from streambench.records import RunRow
+from streambench.run_row import BLANK
+from streambench.stations import limiting, window_gain
+from tests.proofs.stations import HeldFiles, holding
 
 # At 100 items/s a station that takes 15 ms for each is the one that can't keep up.
 SLOW_S = 0.015
@@ -155,16 +157,11 @@ async def test_the_broker_client_is_throttled() -> None:
     assert row.demand_publish_s >= 0.9 * SLOW_S
 
 
-async def test_the_store_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_store_is_throttled(tmp_path: Path) -> None:
     """A slow put does too, and is told from a slow send."""
-    put = OpenStore.put
-
-    async def slow(self: OpenStore, pieces: Sequence[bytes]) -> Key:
-        await asyncio.sleep(SLOW_S)
-        return await put(self, pieces)
-
-    monkeypatch.setattr(OpenStore, 'put', slow)
-    row = await run(config(stream_method='proxy', ps_connector='local'))
+    proxied = config(stream_method='proxy', ps_connector='file', ps_file_dir=str(tmp_path))
+    with holding('put', SLOW_S):
+        row = await run(replace(proxied, connector_plugin=HeldFiles(ps_file_dir=str(tmp_path))))
     assert row.bottleneck == 'generator: put'
     assert row.demand_put_s is not None
     assert row.demand_put_s >= 0.9 * SLOW_S
@@ -207,3 +204,64 @@ def test_the_loop_is_throttled() -> None:
     assert row.bottleneck == 'loop'
     assert row.verdict == 'invalid'
     assert 'event loop was busy' in row.reasons
+
+
+CLOSED: dict[str, Any] = {
+    'closed_loop': True,
+    'max_outstanding': 100,
+    'sent': 1000,
+    'throughput_per_s': 1000.0,
+    'demand_submit_s': 0.0002,
+}
+
+
+@pytest.mark.parametrize(
+    ('columns', 'name', 'gain'),
+    [
+        # A round trip of 100 ms where an item alone takes 1 ms: they wait, and for an executor.
+        ({'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'dispatch_mean_s': 0.09}, 'executor', 1 / 99),
+        ({'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'delivery_mean_s': 0.09}, 'broker', 1 / 99),
+        # What waits in the broker while the queue is full waits for the executor, too.
+        (
+            {'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'delivery_mean_s': 0.09}
+            | {'backpressure_s': 0.8, 'makespan_s': 1.0},
+            'executor',
+            1 / 99,
+        ),
+        # Hardly longer than alone: more credits bring more.
+        ({'sojourn_mean_s': 0.0012, 'sojourn_min_s': 0.001}, 'none: window-limited', 4.0),
+        # A station that is busy for half of the time lets it double at most.
+        (
+            {'sojourn_mean_s': 0.0012, 'sojourn_min_s': 0.001, 'demand_submit_s': 0.0005},
+            'none: window-limited',
+            1.0,
+        ),
+        ({'demand_submit_s': 0.00095}, 'submit', 1 / 0.95 - 1),
+        ({'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'sent': 150}, 'none: too few items', 1 / 99),
+    ],
+)
+def test_what_holds_a_closed_loop_back(columns: dict[str, Any], name: str, gain: float) -> None:
+    """A station of ours, one that only shows by what waits for it, the credits, or nothing."""
+    row = BLANK | CLOSED | columns
+    assert limiting(row) == name
+    assert window_gain(row) == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(('permits', 'limited'), [(2, True), (150, False)])
+async def test_credits_limit_until_they_do_not(permits: int, limited: bool) -> None:
+    """With two credits two servers of 3 ms wait for their next items, with 150 they never do."""
+    row = await run(
+        config(
+            executor='simulated',
+            workers=3,
+            rate='max',
+            max_outstanding=permits,
+            task_sleep=0.003,
+            task_count=320,
+        )
+    )
+    gain = window_gain(asdict(row))
+    assert gain is not None
+    assert (gain > 0.02) is limited
+    assert ('window-limited' in row.reasons) is limited
+    assert 'none' not in row.bottleneck or limited

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,7 @@ def directory(measured: Path, tmp_path: Path) -> Path:
 
 def counted(directory: Path, warmup_s: float | None = None) -> list[Recount]:
     """Return the figures of all runs again."""
-    with open_run_directory(directory, does='summarize', reads=(1, 2)) as found:
+    with open_run_directory(directory, does='summarize', reads=(1, 2, 3)) as found:
         entries = [recount(found, run, warmup_s=warmup_s) for run in runs_of(found)]
     return [entry for entry in entries if entry is not None]
 
@@ -165,6 +166,10 @@ def test_what_it_prints(measured: Path, capsys: pytest.CaptureFixture[str]) -> N
     for name in ('done / lost', 'efficiency', 'items/s', 'sojourn p50', 'p99', 'bottleneck', 'verdict'):
         assert name in head
     assert f'{COUNT} / 0' in first
+    # A p99 needs 299 items.
+    assert 'n < 299' in first
+    assert 'runs 1, 2: 3 workers = 1 generator + 2 compute' in text
+    assert 'waiting for a worker: ' in text
     assert 'runs 1, 2: 200 rows inside the window, 30 before it (warm-up of 0.3 s)' in text
     found = json.loads(said([str(measured), '--warmup', '0.3', '--format', 'json'], capsys))
     assert [row['run'] for row in found['rows']] == [0, 1]
@@ -282,8 +287,8 @@ def test_a_later_version_is_refused(directory: Path, capsys: pytest.CaptureFixtu
     assert main(['summarize', str(directory)]) == EXIT_CONFIG
     sentence = capsys.readouterr().err
     assert f"is of schema version '{SCHEMA_VERSION + 1}'" in sentence
-    assert 'summarizes version 1 and 2 only' in sentence
-    assert 'summarize it with streambench 0.1.0, which wrote it, or a newer one' in sentence
+    assert 'summarizes version 1, 2 and 3 only' in sentence
+    assert re.search(r'with streambench 0\.1\.0 of revision \S+, which wrote it, or a newer', sentence)
 
 
 def _empty(path: Path) -> None:

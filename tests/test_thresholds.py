@@ -218,6 +218,25 @@ def test_a_growing_sojourn_can_miss_and_not_meet() -> None:
     assert found[1].reason == 'it grows by 2 ms per item, so it says how long the run was'
 
 
+def test_what_clocks_can_not_tell_apart_is_not_judged() -> None:
+    """Dispatch alone says nothing where another host's clock is known too badly, and all else does."""
+    columns = {
+        'dispatch_p50_s': 0.002,
+        'return_p50_s': 0.003,
+        'delivery_p50_s': 0.001,
+        'dispatch_n': 60,
+    }
+    texts = ('dispatch_p50 < 1s', 'return_p50 < 1ms', 'dispatch_n > 1', 'delivery_p50 < 1s')
+    for bound, grades in (
+        (0.0001, [PASS, FAIL, PASS, PASS]),
+        (0.004, [INCONCLUSIVE, INCONCLUSIVE, PASS, PASS]),
+    ):
+        row = row_of(**columns, clock_shift_bound_s=bound)
+        found = outcomes(map(parse, texts), row)
+        assert [outcome.grade for outcome in found] == grades
+    assert found[0].reason.startswith('clocks of other hosts are known to within 4 ms')
+
+
 def test_lines_are_few() -> None:
     """What is equal in all runs is one line; else one per point, or a range over many points."""
     limits = ('lost == 0', 'throughput > 5')

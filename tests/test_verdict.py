@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -68,14 +69,33 @@ WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
         (
             {'demand_workers_s': 0.01, 'throughput_per_s': 50.0} | WINDOW,
             CAUTION,
-            'with 8 credits no station was busy for more than 50% of the time (workers)',
+            'window-limited: more than the 8 credits could still add 100% to the throughput',
             0,
         ),
         # Doubling the credits may still add 3 %, or 1 %; a schedule has none.
-        ({'demand_workers_s': 0.01, 'throughput_per_s': 97.0} | WINDOW, CAUTION, 'than 97%', 0),
+        ({'demand_workers_s': 0.01, 'throughput_per_s': 97.0} | WINDOW, CAUTION, 'add 3%', 0),
         ({'demand_workers_s': 0.01, 'throughput_per_s': 99.0} | WINDOW, VALID, '', 0),
         ({'demand_workers_s': 0.01, 'throughput_per_s': 50.0}, VALID, '', 0),
         (WINDOW, VALID, '', 0),
+        # A station that nobody sees: items wait for 100 times as long as one takes alone.
+        (
+            {'sojourn_mean_s': 0.1, 'sojourn_min_s': 0.001, 'demand_workers_s': 0.01}
+            | {'throughput_per_s': 50.0}
+            | WINDOW,
+            VALID,
+            '',
+            0,
+        ),
+        # All of them were out at once.
+        (
+            WINDOW | {'max_outstanding': 200},
+            CAUTION,
+            'short: 100 items are fewer than 2 for each of the 200 credits',
+            0,
+        ),
+        ({'redis_shared': True, 'broker_cpu': 0.34}, CAUTION, 'one Redis, busy for 34% of a core', 0),
+        ({'reconnects': 1}, CAUTION, 'made anew', 0),
+        ({'loop_stall_share': 0.2, 'loop_culprit': 'gc'}, CAUTION, 'longest by gc', 0),
         ({'generator': 'worker'}, INVALID, '3 of 4 workers', 5),
     ],
 )
@@ -86,6 +106,29 @@ def test_judgement(changes: dict[str, Any], grade: str, word: str, code: int) ->
     assert found['verdict'] == grade
     assert word in '; '.join(reasons)
     assert first_exit_code(exit_codes(found)) == code
+
+
+def test_every_reason_has_a_remedy() -> None:
+    """What is wrong, its figures, and after a colon or semicolon what to do about it."""
+    wrong = row(
+        **{
+            'lost': 1,
+            'resolved_in_dispatcher': 1,
+            'failed': 1,
+            'publish_failed': 1,
+            'workers_proven': 2,
+        },
+        **{'publish_delay_p50_s': 0.2, 'offered_rate_per_s': 2000.0, 'bookkeeping_difference': 0.1},
+        **{'demand_loop_s': 0.001, 'throughput_per_s': 990.0, 'loop_stall_share': 0.2, 'reordered': 2},
+        **{'machine_busy': 0.9, 'machine_stolen': 0.5, 'reconnects': 1, 'redis_shared': True},
+    )
+    closed = row(**WINDOW | {'demand_loop_s': 0.001, 'throughput_per_s': 990.0, 'max_outstanding': 200})
+    late = row(publish_delay_p50_s=0.03)
+    for found in (wrong, closed, late):
+        _, reasons = judge(found)
+        for reason in reasons:
+            assert re.search(r'[:;] \S.* \S', reason), reason
+    assert len(judge(wrong)[1]) == 14
 
 
 def test_what_an_executor_remarks_is_a_caution() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from streambench import configure, open_session
 from streambench.records import RunRow
 from streambench.stages import CHAIN
-from streambench.waterfall import savings, split, waterfall
+from streambench.waterfall import absent_tails, savings, split, waterfall
 
 
 def row(method: str, **stages_s: float) -> RunRow:
@@ -47,10 +47,49 @@ def test_a_saving_is_not_told_by_stages_that_clocks_can_not_tell_apart() -> None
     assert line.startswith('→ at 1 MB proxy saves 6.0 ms: dispatch + return -6.0, ')
 
 
+def test_points_are_told_apart() -> None:
+    """Lines and savings say which point they are of: loads, and axes without a column."""
+    loads = [
+        [replace(row(method, delivery=seconds), point=point, load=load)]
+        for point, (method, load, seconds) in enumerate(
+            [
+                ('default', 0.5, 0.004),
+                ('proxy', 0.5, 0.001),
+                ('default', 0.8, 0.009),
+                ('proxy', 0.8, 0.002),
+            ]
+        )
+    ]
+    assert [line[0] for line in waterfall(loads)[1]] == [
+        'default 1 MB load 0.5',
+        'proxy 1 MB load 0.5',
+        'default 1 MB load 0.8',
+        'proxy 1 MB load 0.8',
+    ]
+    one, two = savings(loads)
+    assert one.startswith('→ at 1 MB, load 0.5 proxy saves 3.0 ms')
+    assert two.startswith('→ at 1 MB, load 0.8 proxy saves 7.0 ms')
+    axes = {0: ('3',), 1: ('3',), 2: ('9',), 3: ('9',)}
+    queues = [[replace(rows[0], load=1.0)] for rows in loads]
+    assert [line[0] for line in waterfall(queues, axes)[1]] == [
+        'default 1 MB 3',
+        'proxy 1 MB 3',
+        'default 1 MB 9',
+        'proxy 1 MB 9',
+    ]
+    assert [line.partition(' proxy')[0] for line in savings(queues, axes)] == [
+        '→ at 1 MB, 3',
+        '→ at 1 MB, 9',
+    ]
+
+
 def test_what_n_can_not_carry_is_absent() -> None:
-    """A point without items around a quantile has no line for it."""
+    """A point without items around a quantile has no line for it, and the reason is said."""
     assert split([RunRow(method='default')], 'p99') is None
     assert waterfall([[RunRow(method='default')]])[1] == []
+    short = [[replace(row('default'), sojourn_n=n)] for n in (64, 80)]
+    assert absent_tails(short) == ['(p99 needs 299 items in a run; there are 64 to 80)']
+    assert absent_tails([[replace(row('default'), sojourn_growth_s=0.1)]]) == []
 
 
 async def test_stages_of_a_run_add_up(tmp_path: Path) -> None:

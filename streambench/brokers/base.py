@@ -92,6 +92,10 @@ class BrokerPlugin(ServedPlugin):
         Whatever is published afterwards is delivered or counted as lost.
         """
 
+    async def server_cpu_s(self) -> float | None:
+        """Return the CPU time that the server has taken so far; None where it doesn't tell."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerBrokerPlugin(BrokerPlugin):

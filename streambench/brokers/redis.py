@@ -179,6 +179,25 @@ class RedisBroker(ServerBrokerPlugin):
             # A user without the right to ask is no reason to stop; a lost connection is noticed anyway.
             return None
 
+    async def server_cpu_s(self) -> float | None:
+        """Return the CPU time that the server has taken so far; None if it doesn't tell."""
+        from redis.exceptions import RedisError
+
+        try:
+            connection = await self._connect()
+        except BrokerError:
+            return None
+        try:
+            await connection.send_command('INFO', 'cpu')
+            lines = (await connection.read_response()).decode().splitlines()
+            told = dict(line.split(':', 1) for line in lines if ':' in line)
+            return float(told['used_cpu_sys']) + float(told['used_cpu_user'])
+        except (RedisError, OSError, LookupError, ValueError):
+            # As above.
+            return None
+        finally:
+            await connection.disconnect(nowait=True)
+
     async def _connect_again(self) -> Connection:
         """Connect to a server that went away, for as long as a restart takes."""
         import asyncio

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from streambench.cli.terminal import say
+from streambench.cli.terminal import aside, say
 from streambench.errors import EXIT_INTEGRITY, EXIT_OK
 from streambench.tables import CSV, TABLE, Cell, Column, add_format_option, render
 
@@ -37,12 +36,27 @@ def run(namespace: argparse.Namespace) -> int:
 
     with open_run_directory(namespace.directory, does='check') as directory:
         found = audit(directory)
-    notes = audit_notes(found)
+    notes = [*audit_notes(found), *_other_code(found, directory.environment)]
     say(differences_table(found, form=namespace.format, notes=notes))
     if namespace.format == CSV:
         for note in notes:
-            print(note, file=sys.stderr)
+            aside(note)
     return EXIT_INTEGRITY if found.differences else EXIT_OK
+
+
+def _other_code(found: Audit, environment: Mapping[str, Any]) -> list[str]:
+    """Return that what differs may be the doing of other code than wrote the results."""
+    from streambench import __version__
+    from streambench.environment import revision
+
+    wrote = environment.get('streambench'), environment.get('git_revision')
+    ours = __version__, revision()
+    if not found.differences or None in wrote or None in ours or wrote == ours:
+        return []
+    return [
+        f'written by streambench {wrote[0]} of revision {wrote[1]}, and this is {ours[0]} of revision '
+        f'{ours[1]}: what differs may differ in the code'
+    ]
 
 
 def audit_notes(found: Audit) -> list[str]:

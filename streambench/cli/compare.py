@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from streambench.cli.terminal import aside, say
 from streambench.errors import EXIT_OK
 from streambench.tables import CSV, Cell, Column, add_format_option, render
 
@@ -85,10 +85,10 @@ def run(namespace: argparse.Namespace) -> int:
         force=namespace.force,
         margin=namespace.margin,
     )
-    print(comparison_text(found, form=namespace.format))
+    say(comparison_text(found, form=namespace.format))
     if namespace.format == CSV:
         for note in found.notes:
-            print(note, file=sys.stderr)
+            aside(note)
     return EXIT_OK
 
 
@@ -135,7 +135,16 @@ def comparison_text(found: Comparison, *, form: str) -> str:
         if several
         else 'B/A is the median of all ratios of a run of B and one of A (Hodges-Lehmann)'
     )
-    return render(columns, rows, form=form, notes=[legend, *found.notes])
+    return render(columns, rows, form=form, notes=[legend, *_divisions(points), *found.notes])
+
+
+def _divisions(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how the workers of each point are divided, where its file says so."""
+    from streambench.wording import division_text
+
+    names = ('workers', 'generators', 'compute_workers')
+    known: list[list[Any]] = [[point.get(name) for name in names] for point in points]
+    return list(dict.fromkeys(division_text(*entry) for entry in known if None not in entry))
 
 
 def _telling(names: Sequence[str], points: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streambench import log
-from streambench.cli.terminal import complain, say
+from streambench.cli.terminal import aside, complain, say
 from streambench.environment import collect
 from streambench.errors import (
     EXIT_INTERRUPTED,
@@ -25,6 +25,7 @@ from streambench.errors import (
     StreamBenchError,
     first_exit_code,
 )
+from streambench.narrowing import narrow
 from streambench.outcomes import outcomes
 from streambench.plan import Plan
 from streambench.progress import ProgressLine
@@ -33,10 +34,13 @@ from streambench.records import RunRow, column_names
 from streambench.report import runs_text, screen
 from streambench.run_spec import RunSpec
 from streambench.session import Session, open_session
+from streambench.tables import TABLE
 from streambench.thresholds import FAIL, exit_code
-from streambench.verdict import COMPLETE, INVALID, exit_codes
+from streambench.verdict import ABORTED, COMPLETE, INVALID, exit_codes
 from streambench.wording import workers_text
 
+# Why a plan ends before its last run, beside a threshold with `abort:`.
+NARROW = 'narrow'
 OUR_FILES = (
     'config.toml',
     'environment.json',
@@ -61,17 +65,16 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _head(plan: Plan, session: Session) -> str:
-    """Return what the plan was measured with: servers, executor, division of the workers, seed."""
-    config = plan.first
+def _head(session: Session, runs: Sequence[RunSpec]) -> str:
+    """Return what runs were measured with: servers, executor, division of the workers."""
+    divisions = '; '.join(dict.fromkeys(map(workers_text, runs)))
+    config = session.config
     executor = f'{config.executor} {config.executor_plugin.detail}'.strip()
     servers = [
         f'{server} ×{number}' if number > 1 else server
         for server, number in Counter(session.servers).items()
     ]
-    return ' · '.join(
-        [' + '.join(servers), f'{executor}: {workers_text(plan.runs[0])}', f'seed {plan.seed}']
-    )
+    return ' · '.join([' + '.join(servers), f'{executor}: {divisions}'])
 
 
 async def _run(
@@ -81,11 +84,12 @@ async def _run(
     errors: list[Exception],
     heads: list[str],
     line: ProgressLine,
-) -> bool:
-    """Make the runs of sessions that share a loop; return whether the plan goes on.
+) -> str:
+    """Make the runs of sessions that share a loop; return why the plan ends here, if it does.
 
     What ended a run early goes to `errors`, what the sessions were made with to `heads`.
     """
+    share, points = plan.first.until_narrow, len({run.point for run in plan.runs})
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -104,16 +108,18 @@ async def _run(
                 async with open_session(
                     runs[0].config, slots=runs[0].opened_slots, recorder=recorder, report=line
                 ) as session:
-                    heads.append(_head(plan, session))
+                    heads.append(_head(session, runs))
                     for spec in runs:
                         result = await session.run(spec)
                         if result.error is not None:
                             errors.append(result.error)
                         if result.aborted:
-                            return False
+                            return ABORTED
+                        if share is not None and narrow(recorder.rows, share, points=points):
+                            return NARROW
     finally:
         line.clear()
-    return True
+    return ''
 
 
 def _describe(plan: Plan, recorder: Recorder) -> None:
@@ -121,8 +127,13 @@ def _describe(plan: Plan, recorder: Recorder) -> None:
     recorder.write_json('environment.json', collect())
 
 
-def measure(plan: Plan) -> int:
-    """Make the runs of a plan, show the results, and return the exit code."""
+def measure(plan: Plan, *, form: str = TABLE) -> int:
+    """Make the runs of a plan, show the results, and return the exit code.
+
+    Args:
+        plan: The plan.
+        form: How results are shown, one of `tables.FORMATS`.
+    """
     for config in {spec.config.loop: spec.config for spec in plan.runs}.values():
         _loop_factory(config.loop)
     _check_names(plan)
@@ -130,12 +141,12 @@ def measure(plan: Plan) -> int:
     errors: list[Exception] = []
     heads: list[str] = []
     recorder: Recorder | None = None
-    through = True
+    ended = ''
     with _terminated_like_interrupted():
         try:
             recorder = _recorder(plan)
             _describe(plan, recorder)
-            through = _make(plan, recorder, errors, heads)
+            ended = _make(plan, recorder, errors, heads)
         except (asyncio.CancelledError, KeyboardInterrupt):
             codes.add(EXIT_INTERRUPTED)
         except StreamBenchError as failure:
@@ -154,13 +165,15 @@ def measure(plan: Plan) -> int:
         try:
             screen(
                 rows,
-                head=heads[0],
+                head='\n'.join(dict.fromkeys(heads)) + f' · seed {plan.seed}',
                 directory=str(recorder.directory),
                 again=shlex.join(
                     ['streambench', 'run', '--config', str(recorder.directory / 'config.toml')]
                 ),
                 say=say,
+                aside=aside,
                 plan=plan,
+                form=form,
             )
         except BrokenPipeError:
             # Who reads the first line only has the rest in the run directory.
@@ -179,7 +192,7 @@ def measure(plan: Plan) -> int:
     elif codes and recorder is not None:
         worst = next(row for row in rows if row.verdict == INVALID)
         complain(f'run {worst.run + 1} is invalid: {worst.reasons}; look into {recorder.directory}.')
-    if not through and len(rows) < len(plan.runs):
+    if ended == ABORTED and len(rows) < len(plan.runs):
         complain(f'a threshold with abort: ended the plan after {len(rows)} of {len(plan.runs)} runs.')
     if recorder is not None and not measured and not _worth_keeping(recorder, errors):
         # It was made for these runs, so everything in it is theirs.
@@ -195,15 +208,16 @@ def _worth_keeping(recorder: Recorder, errors: Sequence[Exception]) -> bool:
     return any(isinstance(error, ExecutorError) and place in str(error) for error in errors)
 
 
-def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> bool:
-    """Make all runs, each in a loop of its kind; return False if a threshold ended the plan."""
+def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> str:
+    """Make all runs, each in a loop of its kind; return why the plan ended early, if it did."""
     line = ProgressLine(sys.stderr, runs=len(plan.runs))
     line.say(runs_text(plan))
     for name, sessions in itertools.groupby(plan.sessions(), lambda runs: runs[0].config.loop):
         with asyncio.Runner(loop_factory=_loop_factory(name)) as runner:
-            if not runner.run(_run(plan, list(sessions), recorder, errors, heads, line)):
-                return False
-    return True
+            ended = runner.run(_run(plan, list(sessions), recorder, errors, heads, line))
+            if ended:
+                return ended
+    return ''
 
 
 @contextmanager

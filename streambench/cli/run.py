@@ -113,7 +113,7 @@ def run(namespace: argparse.Namespace) -> int:
         return EXIT_OK
     from streambench.cli.measure import measure
 
-    return measure(plan)
+    return measure(plan, form=namespace.format)
 
 
 def _given(namespace: argparse.Namespace) -> dict[str, Any]:

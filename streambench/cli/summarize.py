@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from streambench.cli.terminal import say
+from streambench.cli.terminal import aside, say
 from streambench.errors import EXIT_OK, ConfigError
 from streambench.tables import CSV, Cell, Column, add_format_option, render
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 UNITS_S = {'': 1.0, 's': 1.0, 'ms': 1e-3, 'us': 1e-6, 'min': 60.0, 'm': 60.0, 'h': 3600.0}
 STATE = ('sent', 'received', 'completed', 'backlog', 'queue_depth', 'in_flight', 'credits')
-QUANTILES = ('p50', 'p95', 'p99')
+SHOWN = ('p50', 'p95', 'p99')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +63,7 @@ def run(namespace: argparse.Namespace) -> int:
     from streambench.recount import recount, runs_of
     from streambench.run_directory import open_run_directory
 
-    with open_run_directory(namespace.directory, does='summarize', reads=(1, 2)) as directory:
+    with open_run_directory(namespace.directory, does='summarize', reads=(1, 2, 3)) as directory:
         damaged = [entry for entry in directory.troubles if entry.file.startswith(ITEMS)]
         if not directory.items:
             raise ConfigError(
@@ -81,7 +80,10 @@ def run(namespace: argparse.Namespace) -> int:
         notes = _notes(directory, found)
         if len(found) < len(numbers):
             unknown = [number for number in numbers if number not in {entry.run for entry in found}]
-            notes.append(f'{_runs_text(unknown)}: nothing says what was asked, so there are no figures')
+            notes.append(
+                f'{_runs_text(unknown)}: nothing says what was asked or came of it, so there are no '
+                'figures'
+            )
         if namespace.per_second:
             text = seconds_table(directory, found, form=namespace.format, notes=notes)
         else:
@@ -89,7 +91,7 @@ def run(namespace: argparse.Namespace) -> int:
     say(text)
     if namespace.format == CSV:
         for note in notes:
-            print(note, file=sys.stderr)
+            aside(note)
     return EXIT_OK
 
 
@@ -101,8 +103,20 @@ def _runs_text(runs: Sequence[int]) -> str:
 
 def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
     """Return what belongs to the table: windows, what is missing, and why a verdict isn't good."""
+    from streambench.notes import waiting_notes
+    from streambench.records import RunRow, column_names
+    from streambench.wording import division_text
+
     grouped: dict[str, list[int]] = {}
     for entry in found:
+        row = entry.row
+        division = division_text(row['workers'], row['generators'], row['compute_workers'])
+        grouped.setdefault(division, []).append(entry.run)
+    for entry in found:
+        if not entry.kept:
+            text = 'no items were kept (--record none): its figures are those of results.csv'
+            grouped.setdefault(text, []).append(entry.run)
+            continue
         outside = entry.rows - entry.inside
         grouped.setdefault(
             f'{entry.inside} rows inside the window, {outside} before it (warm-up of '
@@ -123,8 +137,12 @@ def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
     for entry in found:
         if entry.row['reasons']:
             grouped.setdefault(f'{entry.row["verdict"]}: {entry.row["reasons"]}', []).append(entry.run)
-    return [f'{_runs_text(runs)}: {text}' for text, runs in grouped.items()] + [
-        f'not read: {trouble}' for trouble in directory.troubles
+    names = column_names(RunRow)
+    rows = [RunRow(**{name: entry.row[name] for name in names}) for entry in found]
+    return [
+        *(f'{_runs_text(runs)}: {text}' for text, runs in grouped.items()),
+        *waiting_notes(rows),
+        *(f'not read: {trouble}' for trouble in directory.troubles),
     ]
 
 
@@ -154,7 +172,7 @@ def runs_table(found: Sequence[Recount], *, form: str, notes: Sequence[str]) -> 
         Column(name='sojourn_n'),
         *(
             column
-            for name in QUANTILES
+            for name in SHOWN
             for column in (
                 Column(name=f'sojourn_{name}_s', head=f'sojourn {name}' if name == 'p50' else name),
                 Column(name=f'sojourn_{name}_low_s'),
@@ -162,6 +180,9 @@ def runs_table(found: Sequence[Recount], *, form: str, notes: Sequence[str]) -> 
             )
         ),
         Column(name='sojourn_growth_s'),
+        Column(name='waiting_explained_percent'),
+        Column(name='waiting_unexplained_p50_s'),
+        Column(name='waiting_sticks_out'),
         Column(name='bottleneck', head='bottleneck', left=True),
         Column(name='verdict', head='verdict', left=True),
         Column(name='reasons'),
@@ -178,7 +199,7 @@ def _cells(columns: Sequence[Column], entry: Recount) -> list[Any]:
         'done / lost': f'{row["completed_tasks"]} / {row["lost"]}',
         'efficiency': _figure(row['efficiency'], '.3f'),
     }
-    for name in QUANTILES:
+    for name in SHOWN:
         texts[f'sojourn_{name}_s'] = _sojourn(row, name)
     return [
         texts[key] if (key := column.name or column.head) in texts else row[column.name]
@@ -196,10 +217,21 @@ def _sojourn(row: Any, name: str) -> Cell | None:
     growth = row['sojourn_growth_s']
     if growth is not None:
         # Then a percentile describes how long the run was.
-        return Cell(value, f'grows {growth * 1e3:.2g} ms per item' if name == 'p50' else '–')
+        return Cell(value, f'grows by {growth * 1e3:.2g} ms per item' if name == 'p50' else '–')
     if value is None:
-        return None
+        return Cell(None, _absence(name, row))
     return Cell(value, f'{value * 1e3:.1f} ms ({low * 1e3:.1f}…{high * 1e3:.1f})')
+
+
+def _absence(name: str, row: Any) -> str:
+    """Return why there is no such percentile."""
+    from streambench.config import RECORD_NONE
+    from streambench.stages import QUANTILES
+    from streambench.summary import samples_needed
+
+    if row['record'] == RECORD_NONE:
+        return 'not kept'
+    return f'n < {samples_needed(QUANTILES[name])}'
 
 
 def _counts(second: int, warmup_s: float) -> Cell:
@@ -231,7 +263,7 @@ def seconds_table(
         Column(name='sojourn_n', head='n due'),
         *(
             column
-            for name in QUANTILES
+            for name in SHOWN
             for column in (
                 Column(name=f'sojourn_{name}_s', head=f'sojourn {name}' if name == 'p50' else name),
                 Column(name=f'sojourn_{name}_low_s'),
@@ -261,6 +293,6 @@ def seconds_table(
         )
     legend = (
         'seconds from the first intended send, the last one not whole; counts as they stood at its '
-        'last reading; sojourn of the items due in it'
+        'last reading; sojourn of the items due in it, of which a p50 needs 5, a p95 59, a p99 299'
     )
     return render(columns, rows, form=form, notes=[legend, *notes])

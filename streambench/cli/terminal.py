@@ -43,6 +43,12 @@ def say(text: str) -> None:
         raise _full(error) from error
 
 
+def aside(text: str) -> None:
+    """Print to standard error what standard output has no place for, if anybody listens."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
+
+
 def complain(sentence: str) -> None:
     """Print an error, if anybody listens."""
     with suppress(OSError):

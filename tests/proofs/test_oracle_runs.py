@@ -114,9 +114,12 @@ async def test_waiting_is_as_computed(process: str, load: float, servers: int, t
     assert abs(row.waiting_unexplained_p99_s) <= p99_s
     mean_wait_s = sum(waits) / len(waits) / NS_PER_S
     assert row.waiting_explained_percent is not None
+    assert row.bookkeeping_difference == pytest.approx(0, abs=0.001)
     if load > 1:
         # What isn't explained is some tenths of a millisecond, and the queue grows by many times that.
         assert mean_wait_s > 0.01
+        # Percentiles would describe how long the run was.
+        assert row.sojourn_growth_s is not None
         assert row.waiting_explained_percent > 100 * (1 - 2 * median_s / mean_wait_s)
 
 
