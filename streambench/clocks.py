@@ -29,17 +29,17 @@ Point = tuple[float, float]
 def known_within_s(
     shift_bound_s: float | None, own_bound_s: float | None, elapsed_s: float | None
 ) -> float | None:
-    """Return how far off the instants of another host may be at the end of a run; None on one clock.
+    """Return how far off the stages that cross hosts may be; None on one clock.
 
-    They were shifted once, by the offset that tasks before the run left, and since then the clock may
-    have drifted. Without such tasks nothing was shifted, and the run's own say how far off it is.
+    The tasks of a run tell how a clock drifted in it. Without them, it was shifted once, by the offset
+    that tasks before the run left, and may have drifted since.
 
     Args:
         shift_bound_s: How well the offset was known when the run began.
-        own_bound_s: How well the run's own tasks know it.
+        own_bound_s: How well the run's own tasks and that offset tell it.
         elapsed_s: Length of the run.
     """
-    if shift_bound_s is None:
+    if own_bound_s is not None or shift_bound_s is None:
         return own_bound_s
     return shift_bound_s + QUARTZ_PPM * 1e-6 * (elapsed_s or 0.0)
 
@@ -182,9 +182,9 @@ def fit(readings: Iterable[Reading], *, max_drift_ppm: float = MAX_DRIFT_PPM) ->
     lows = [-value for value in reversed(_support(below, [-rate for rate in reversed(rates)]))]
     rooms = [high - low for high, low in zip(highs, lows, strict=True)]
     best = max(rooms)
-    # The maximum may be an edge: the estimate is its middle.
-    tops = [number for number, room in enumerate(rooms) if room == best]
-    rate = (rates[tops[0]] + rates[tops[-1]]) / 2
+    # The maximum may be an edge, up to rounding: the estimate is its middle.
+    tops = [number for number, room in enumerate(rooms) if room >= best - RESOLUTION_NS]
+    rate = _likeliest(rates[tops[0]], rates[tops[-1]])
     middle = (_support(above, [rate])[0] - _support(below, [-rate])[0]) / 2
     return Clock(
         n=len(tasks),
@@ -222,6 +222,17 @@ def fit_hosts(
         for domain, pool in pools.items()
     }
     return {domain: clock for domain, clock in found.items() if clock is not None}
+
+
+def _likeliest(least: float, greatest: float) -> float:
+    """Return the middle of the drifts that the tasks allow, of those of a quartz if there are any.
+
+    A queue that grows leaves one side open: it must not be taken for a clock that drifts.
+    """
+    quartz = QUARTZ_PPM * 1e-6
+    if least <= quartz and greatest >= -quartz:
+        least, greatest = max(least, -quartz), min(greatest, quartz)
+    return (least + greatest) / 2
 
 
 def _lower_hull(points: Iterable[Point]) -> list[Point]:

@@ -298,10 +298,10 @@ class _RunColumns:
         "Share of the run's time that the host gave to other machines."
     )
     clock_bound_s: float | None = column(
-        "Widest bound of another host's clock offset; absent on one clock.", unit='s'
+        "Widest bound of another host's clock, its drift taken off; absent on one clock.", unit='s'
     )
     clock_shift_bound_s: float | None = column(
-        'The same by the tasks before the run; instants of that host were shifted by its middle.',
+        'Widest bound by the tasks before the run; instants of that host were shifted by its middle.',
         unit='s',
     )
     waiting_explained_percent: float | None = column(

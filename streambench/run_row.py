@@ -102,7 +102,8 @@ def run_row(
     row: dict[str, Any] = {}
     joined: Joined | None = None
     if parts is not None:
-        row, found = determined(parts, asked, bounds=bounds)
+        known_clocks = {'clock_shift_bound_s': live['clock_shift_bound_s']}
+        row, found = determined(parts, {**asked, **known_clocks}, bounds=bounds)
         row['bookkeeping_difference'] = bookkeeping(books, found)
         if report is not None and report.level != 'off':
             spans = [(stall.start_ns, stall.end_ns) for stall in report.stalls]

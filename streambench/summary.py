@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from streambench.arrivals import CONSTANT
 from streambench.bounds import BOUNDS, Bounds
 from streambench.clock import NS_PER_S
+from streambench.clocks import Clock
 from streambench.ideal import ideal_makespan_s
+from streambench.other_clocks import ahead_ns, bound_s, other_clocks
 from streambench.records import COMPLETED, MEASURE
 from streambench.stages import AROUND, CHAIN, LOOP_WAIT, QUANTILES, STAGES, Stage, ranks_around
 from streambench.tally import Tally, rows_of
@@ -104,7 +106,12 @@ def growth_per_item_s(
 
 
 def durations(
-    parts: Iterable[Path], run: int, ends: Sequence[tuple[str, str]], *, since_ns: int | None = None
+    parts: Iterable[Path],
+    run: int,
+    ends: Sequence[tuple[str, str]],
+    *,
+    since_ns: int | None = None,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> list[pyarrow.ChunkedArray]:
     """Return differences of instants, in seconds, for the completed items of a run's window.
 
@@ -116,12 +123,15 @@ def durations(
         run: Number of the run.
         ends: Later and earlier instant of each difference; no earlier one for what is a duration.
         since_ns: Items due from this instant on count; all if absent.
+        clocks: Those of other hosts, whose drift is taken off.
     """
     import pyarrow
     import pyarrow.compute as compute
 
     chunks: list[list[pyarrow.Array]] = [[] for _ in ends]
     columns = {name for pair in ends for name in pair if name} | {'phase', 'status', 'intended_ns'}
+    if clocks:
+        columns.add('worker_clock')
     for part in parts:
         table = rows_of([part], run, sorted(columns))
         chosen = compute.and_(
@@ -134,7 +144,11 @@ def durations(
         for found, (later, earlier) in zip(chunks, ends, strict=True):
             # What is a duration already has no earlier instant.
             lasting = compute.subtract(table[later], table[earlier]) if earlier else table[later]
-            found += compute.divide(lasting.cast(pyarrow.float64()), float(NS_PER_S)).drop_null().chunks
+            lasting = lasting.cast(pyarrow.float64())
+            if clocks:
+                off = ahead_ns(table, later, clocks), ahead_ns(table, earlier, clocks)
+                lasting = compute.subtract(lasting, compute.subtract(*off))
+            found += compute.divide(lasting, float(NS_PER_S)).drop_null().chunks
     return [pyarrow.chunked_array(found, pyarrow.float64()) for found in chunks]
 
 
@@ -177,9 +191,13 @@ def figures(
         result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate, bounds=bounds)
         deliveries = _stage(parts, run, DELIVERY, since_ns)
         result['delivery_growth_s'] = growth_per_item_s(deliveries, 1 / rate, bounds=bounds)
+    clocks = other_clocks(
+        parts, run, own_clock=own_clock, shift_bound_s=asked.get('clock_shift_bound_s')
+    )
     return (
         result
-        | stage_figures(parts, run, sojourns, since_ns=since_ns)
+        | {'clock_bound_s': bound_s(clocks)}
+        | stage_figures(parts, run, sojourns, since_ns=since_ns, clocks=clocks)
         | waiting_figures(
             parts,
             run,
@@ -212,8 +230,14 @@ def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> flo
     )
 
 
-def _stage(parts: Sequence[Path], run: int, stage: Stage, since_ns: int | None) -> pyarrow.ChunkedArray:
-    return durations(parts, run, [(stage.end, stage.begin)], since_ns=since_ns)[0]
+def _stage(
+    parts: Sequence[Path],
+    run: int,
+    stage: Stage,
+    since_ns: int | None,
+    clocks: Mapping[str, Clock] | None = None,
+) -> pyarrow.ChunkedArray:
+    return durations(parts, run, [(stage.end, stage.begin)], since_ns=since_ns, clocks=clocks)[0]
 
 
 def stage_figures(
@@ -222,6 +246,7 @@ def stage_figures(
     sojourns: pyarrow.ChunkedArray,
     *,
     since_ns: int | None = None,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> dict[str, Any]:
     """Return the columns of every stage, read one after the other.
 
@@ -230,6 +255,7 @@ def stage_figures(
         run: Number of the run.
         sojourns: Of the same items, in the order of the parts.
         since_ns: Items due from this instant on count; all if absent.
+        clocks: Those of other hosts, whose drift is taken off.
     """
     import pyarrow.compute as compute
 
@@ -245,7 +271,7 @@ def stage_figures(
             )
             result[f'at_{name}_n'] = compute.sum(around[name]).as_py()
     for stage in (*STAGES, LOOP_WAIT):
-        values = _stage(parts, run, stage, since_ns)
+        values = _stage(parts, run, stage, since_ns, clocks)
         result[f'{stage.name}_n'] = len(values)
         result[f'{stage.name}_mean_s'] = compute.mean(values).as_py()
         result[f'{stage.name}_max_s'] = compute.max(values).as_py()

@@ -1,4 +1,4 @@
-"""Waiting for a worker: what theory explains of it, and what other hosts' clocks allow to be said."""
+"""Waiting for a worker: what queueing theory explains of it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from streambench.bounds import BOUNDS, Bounds
-from streambench.clock import NS_PER_S, clock_domain
-from streambench.clocks import fit_hosts
+from streambench.clock import clock_domain
 from streambench.oracle import explain
 from streambench.records import MEASURE
 from streambench.tally import rows_of
 
 EXPLAINED_ITEMS = 200_000
 SHOWN_ITEMS = 20
-INSTANTS = ('submit_ns', 'start_ns', 'end_ns', 'complete_ns')
 
 
 def waiting_figures(
@@ -27,7 +25,7 @@ def waiting_figures(
     own_clock: str | None = None,
     bounds: Bounds = BOUNDS,
 ) -> dict[str, Any]:
-    """Return how much of the waiting queueing theory explains, and how sure other clocks are.
+    """Return how much of the waiting queueing theory explains, of workers on the dispatcher's clock.
 
     Items before the window are fed to the recursion all the same, since those in it waited for them.
 
@@ -41,7 +39,16 @@ def waiting_figures(
     """
     import pyarrow.compute as compute
 
-    names = ('run', 'phase', 'sequence', 'intended_ns', 'receive_ns', *INSTANTS, 'worker_clock')
+    names = (
+        'run',
+        'phase',
+        'sequence',
+        'intended_ns',
+        'receive_ns',
+        'start_ns',
+        'end_ns',
+        'worker_clock',
+    )
     table = rows_of(parts, run, names)
     if not table.num_rows or table.num_rows > EXPLAINED_ITEMS:
         return {}
@@ -50,12 +57,7 @@ def waiting_figures(
     own = clock_domain() if own_clock is None else own_clock
     if set(columns['worker_clock']) - {None, own}:
         # Another host's clock would be mistaken for waiting.
-        stamps = (columns[name] for name in INSTANTS)
-        hosts = fit_hosts(zip(columns['worker_clock'], *stamps, strict=True), own)
-        widths = [clock.widest_ns for clock in hosts.values() if not clock.same]
-        if not widths or None in widths:
-            return {}
-        return {'clock_bound_s': max(width for width in widths if width is not None) / NS_PER_S}
+        return {}
     visits = list(
         zip(*(columns[name] for name in ('sequence', 'receive_ns', 'start_ns', 'end_ns')), strict=True)
     )

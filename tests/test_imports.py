@@ -31,7 +31,7 @@ LAYERS: list[set[str]] = [
         'loop_wait',
         'packing',
     },
-    {'offsets', 'stations', 'waiting', 'loop_findings', 'parts'},
+    {'offsets', 'other_clocks', 'stations', 'waiting', 'loop_findings', 'parts'},
     {'verdict'},
     {'trace'},
     {'arrivals'},

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 
-from streambench.clock import clock_domain
 from streambench.notes import across_hosts, notes_text
-from streambench.records import ItemRow, RunRow, column_names
-from streambench.waiting import waiting_figures
+from streambench.records import RunRow
 from streambench.waterfall import waterfall
 
 MS = 1_000_000
@@ -87,39 +82,6 @@ def test_what_is_said(rows: list[RunRow], words: str) -> None:
 def test_nothing_to_say() -> None:
     """A run without any of it has no notes."""
     assert notes_text([row()]) == []
-
-
-def items(directory: Path, *, clock: str, offset_ns: int, slack_ns: int) -> list[Path]:
-    """Seal items of a worker whose clock is ahead by `offset_ns`, bounded within 2 x `slack_ns`."""
-    names = column_names(ItemRow)
-    rows = []
-    for number in range(50):
-        submit = number * 10 * MS
-        item = ItemRow(
-            sequence=number,
-            status='completed',
-            intended_ns=submit,
-            receive_ns=submit,
-            submit_ns=submit,
-            start_ns=submit + slack_ns + offset_ns,
-            end_ns=submit + slack_ns + 5 * MS + offset_ns,
-            complete_ns=submit + 2 * slack_ns + 5 * MS,
-            worker_clock=clock,
-        )
-        rows.append({name: getattr(item, name) for name in names})
-    path = directory / 'part-0000.parquet'
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    return [path]
-
-
-def test_another_host_s_clock_is_bounded(tmp_path: Path) -> None:
-    """Its offset is known to within the dispatch and return that lie on both sides of it."""
-    parts = items(tmp_path, clock='elsewhere', offset_ns=3_600_000 * MS, slack_ns=2 * MS)
-    found = waiting_figures(parts, 0, 2)
-    assert found['clock_bound_s'] == pytest.approx(0.004, rel=0.2)
-    assert 'waiting_explained_percent' not in found
-    ours = items(tmp_path, clock=clock_domain(), offset_ns=0, slack_ns=2 * MS)
-    assert 'clock_bound_s' not in waiting_figures(ours, 0, 2)
 
 
 def test_stages_that_clocks_can_t_tell_apart_are_shown_as_their_sum() -> None:
