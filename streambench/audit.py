@@ -15,10 +15,17 @@ from streambench.clock import NS_PER_S, clock_domain
 from streambench.difference import Difference
 from streambench.item_laws import Known, item_differences
 from streambench.loop_findings import Joined
-from streambench.loop_recount import joined_again, loop_again, loop_differences
+from streambench.loop_recount import (
+    joined_again,
+    lag_differences,
+    lags_again,
+    loop_again,
+    loop_differences,
+)
 from streambench.records import (
     SCHEMA_VERSION,
     ItemRow,
+    LagRow,
     LoopSecondRow,
     RunRow,
     SeriesRow,
@@ -262,13 +269,17 @@ def _of_the_loop(
     stalls = rows_again(directory.stalls, run, StallRow)
     if not seconds and row['loop_profile'] not in ('', 'off'):
         found.append(differing('loop', run, 'start_ns', 'no row', row['loop_profile'], 'loop_profile'))
+    lags = rows_again(directory.lags, run, LagRow)
     columns = loop_again(seconds, stalls)
     expected = {name: Expected(value, 'the seconds of the loop') for name, value in columns.items()}
+    percentiles = lags_again(lags, max_s=columns.get('loop_lag_max_s'))
+    expected |= {name: Expected(value, 'the lags of the loop') for name, value in percentiles.items()}
     joined: Joined | None = None
     if items is not None and 'loop_stall_s' in columns:
         laid, joined = joined_again(items, row, stalls)
         expected |= {name: Expected(value, 'items and stalls') for name, value in laid.items()}
     found += loop_differences(run, seconds, stalls, joined)
+    found += lag_differences(run, seconds, lags)
     return expected
 
 

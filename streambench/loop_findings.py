@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.loop_monitor import LoopReport, StallEvent
-from streambench.records import COMPLETED, MEASURE, LoopSecondRow, StallRow
+from streambench.records import COMPLETED, MEASURE, LagRow, LoopSecondRow, StallRow
 from streambench.stages import CHAIN
 from streambench.tally import rows_of
 
@@ -79,6 +79,8 @@ def seconds(report: LoopReport, run: int) -> list[LoopSecondRow]:
             run=run,
             start_ns=second.start_ns,
             duration_s=second.duration_s,
+            ticks=second.ticks,
+            wakeups=second.wakeups,
             lag_p50_s=second.lag_p50_s,
             lag_p99_s=second.lag_p99_s,
             lag_max_s=second.lag_max_s,
@@ -90,6 +92,14 @@ def seconds(report: LoopReport, run: int) -> list[LoopSecondRow]:
             iterations=second.iterations,
         )
         for second in report.seconds
+    ]
+
+
+def lag_rows(report: LoopReport, run: int) -> list[LagRow]:
+    """Return the histogram of the lag."""
+    return [
+        LagRow(run=run, low_ns=low, high_ns=high, ticks=count)
+        for low, high, count in report.lag.buckets
     ]
 
 

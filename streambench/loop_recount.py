@@ -9,11 +9,13 @@ from typing import Any
 
 from streambench.clock import NS_PER_S
 from streambench.difference import Difference
-from streambench.loop_findings import Joined, answer, join
+from streambench.loop_findings import LAG_PERCENTS, Joined, answer, join
+from streambench.loop_monitor import Distribution
 
 Row = Mapping[str, Any]
 
 SECONDS_FILE = 'loop'
+LAGS_FILE = 'lags'
 STALLS_FILE = 'stalls'
 # Instants are whole nanoseconds, durations are not.
 SLACK_S = 1e-6
@@ -32,6 +34,8 @@ def loop_again(seconds: Sequence[Row], stalls: Sequence[Row]) -> dict[str, Any]:
     lags = [second['lag_max_s'] for second in seconds if second['lag_max_s'] is not None]
     number = sum(second['stalls'] for second in seconds)
     found: dict[str, Any] = {
+        'loop_lag_n': sum(second['ticks'] for second in seconds),
+        'loop_wakeups': sum(second['wakeups'] for second in seconds),
         'loop_lag_max_s': max(lags, default=None),
         'loop_stalls': number,
         'loop_cpu': _mean(seconds, 'cpu_utilization', wall_s),
@@ -51,6 +55,37 @@ def loop_again(seconds: Sequence[Row], stalls: Sequence[Row]) -> dict[str, Any]:
         found['loop_stall_share'] = stall_s / wall_s
         found['loop_culprit'] = _culprit(stalls)
     return found
+
+
+def lags_again(lags: Sequence[Row], *, max_s: float | None) -> dict[str, Any]:
+    """Return the columns of results.csv that the histogram of the lag determines.
+
+    Args:
+        lags: Buckets of one run; nothing follows without any.
+        max_s: Its largest lag.
+    """
+    if not lags or max_s is None:
+        return {}
+    buckets = sorted((lag['low_ns'], lag['high_ns'], lag['ticks']) for lag in lags)
+    lag = Distribution(count=sum(ticks for _, _, ticks in buckets), max_s=max_s, buckets=tuple(buckets))
+    return {f'loop_lag_{name}_s': lag.percentile(percent) for name, percent in LAG_PERCENTS.items()}
+
+
+def lag_differences(run: int, seconds: Sequence[Row], lags: Sequence[Row]) -> Iterator[Difference]:
+    """Yield where the histogram of the lag contradicts itself or the seconds.
+
+    Args:
+        run: Number of the run.
+        seconds: Its seconds.
+        lags: Its buckets.
+    """
+    due, counted = sum(second['ticks'] for second in seconds), sum(lag['ticks'] for lag in lags)
+    if due != counted:
+        yield _broken(LAGS_FILE, run, 'ticks', counted, due, SECONDS_FILE)
+    edges = [edge for lag in lags for edge in (lag['low_ns'], lag['high_ns'])]
+    for before, after in pairwise(edges):
+        if after < before:
+            yield _broken(LAGS_FILE, run, 'low_ns', after, before, 'their order')
 
 
 def _mean(seconds: Sequence[Row], column: str, wall_s: float) -> float:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from streambench.records import SCHEMA_VERSION, ItemRow, LoopSecondRow, SeriesRow, StallRow
+from streambench.records import SCHEMA_VERSION, ItemRow, LagRow, LoopSecondRow, SeriesRow, StallRow
 
 if TYPE_CHECKING:
     import pyarrow
 
-Row = ItemRow | SeriesRow | LoopSecondRow | StallRow
+Row = ItemRow | SeriesRow | LoopSecondRow | LagRow | StallRow
 
 # Of the formats of eight bytes the one that struct converts the fastest.
 WORD = 'n'

@@ -26,6 +26,7 @@ from streambench.parts import Parts
 from streambench.records import (
     SCHEMA_VERSION,
     ItemRow,
+    LagRow,
     LoopSecondRow,
     RunRow,
     SeriesRow,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 ITEMS = 'items'
 SERIES = 'series'
 LOOP = 'loop'
+LAGS = 'lags'
 STALLS = 'stalls'
 
 
@@ -80,6 +82,7 @@ class Recorder:
         self._items = Parts(directory / ITEMS, ItemRow)
         self._series = Parts(directory / SERIES, SeriesRow)
         self._loop = Parts(directory / LOOP, LoopSecondRow)
+        self._lags = Parts(directory / LAGS, LagRow)
         self._stalls = Parts(directory / STALLS, StallRow)
         self._packer = Packer(ItemRow)
         self._waiting_series: list[SeriesRow] = []
@@ -191,7 +194,9 @@ class Recorder:
             self._give_up(error)
             self.check()
 
-    async def loop(self, seconds: list[LoopSecondRow], stalls: list[StallRow]) -> None:
+    async def loop(
+        self, seconds: list[LoopSecondRow], lags: list[LagRow], stalls: list[StallRow]
+    ) -> None:
         """Write what the loop monitor found in a run.
 
         Raises:
@@ -201,10 +206,12 @@ class Recorder:
         def write() -> None:
             if seconds:
                 self._loop.add(table_of(seconds, LoopSecondRow))
+            if lags:
+                self._lags.add(table_of(lags, LagRow))
             if stalls:
                 self._stalls.add(table_of(stalls, StallRow))
-            self._loop.seal()
-            self._stalls.seal()
+            for parts in (self._loop, self._lags, self._stalls):
+                parts.seal()
 
         await self._written(write)
 

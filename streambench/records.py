@@ -109,6 +109,8 @@ class LoopSecondRow:
     run: int = column('Number of the run in the plan.', default=0)
     start_ns: int = column('Begin of the second.', unit='ns', default=0)
     duration_s: float = column('1, or less for the last.', unit='s', default=0.0)
+    ticks: int = column('Ticks that were due in it.', default=0)
+    wakeups: int = column('Real wake-ups that served them.', default=0)
     lag_p50_s: float | None = column('Median lag of the ticks due in it.', unit='s')
     lag_p99_s: float | None = column('99th percentile of the same.', unit='s')
     lag_max_s: float | None = column('Largest lag.', unit='s')
@@ -118,6 +120,16 @@ class LoopSecondRow:
     cpu_utilization: float = column("CPU share of the loop's thread.", default=0.0)
     gc_s: float = column('Time of garbage collection.', unit='s', default=0.0)
     iterations: int | None = column('Iterations of the loop, where they are counted.')
+
+
+@dataclass(slots=True)
+class LagRow:
+    """One bucket of the histogram of the event loop's lag while a run was measured."""
+
+    run: int = column('Number of the run in the plan.', default=0)
+    low_ns: int = column('The smallest lag that belongs to it.', unit='ns', default=0)
+    high_ns: int = column('The smallest lag above it; less than 1 % away.', unit='ns', default=0)
+    ticks: int = column('Ticks that were so late, missed ones included.', default=0)
 
 
 @dataclass(slots=True)
@@ -286,17 +298,13 @@ class _RunColumns:
     gc_2_max_s: float | None = column('Longest collection of generation 2.', unit='s')
     loop_profiler_cost: float | None = column('Share of a core that the watching took, measured.')
     loop_culprit: str = column('Cause of the longest stall and where the loop stood.', default='')
-    slow_in_stalls: float | None = column(
-        'Share of the items above p99 that were under way during a stall.'
-    )
+    slow_in_stalls: float | None = column('Share of the items above p99 under way during a stall.')
     loop_answer: str = column("Whether the items above p99 are the loop's or not.", default='')
     broker_cpu: float | None = column(
-        "Share of a core that the broker's server took while it was measured, where it tells."
+        "Share of a core that the broker's server took while measured, where it tells."
     )
-    machine_busy: float | None = column('Share of the cores that was busy before the run began.')
-    machine_stolen: float | None = column(
-        "Share of the run's time that the host gave to other machines."
-    )
+    machine_busy: float | None = column("Share of the machine's cores busy before the run began.")
+    machine_stolen: float | None = column("Share of the run's time that the host gave to others.")
     clock_bound_s: float | None = column(
         "Widest bound of another host's clock, its drift taken off; absent on one clock.", unit='s'
     )
@@ -307,18 +315,14 @@ class _RunColumns:
     waiting_explained_percent: float | None = column(
         'Share of the waiting for a worker that queueing theory explains; absent without waiting.'
     )
-    waiting_unexplained_p50_s: float | None = column(
-        'Median of what it does not explain, per item.', unit='s'
-    )
+    waiting_unexplained_p50_s: float | None = column('Median of what is not explained.', unit='s')
     waiting_unexplained_p99_s: float | None = column(
         '99th percentile of the same; absent below 299 items.', unit='s'
     )
     waiting_sticks_out: str = column(
         'Items whose unexplained waiting sticks out, the first twenty.', default=''
     )
-    thresholds: str = column(
-        'What became of each threshold: `pass`, `fail` or `inconclusive`.', default=''
-    )
+    thresholds: str = column('What became of each: `pass`, `fail` or `inconclusive`.', default='')
     verdict: str = column('`valid`, `caution` or `invalid`.', default='')
     reasons: str = column('Why the verdict is not `valid`.', default='')
 
@@ -343,8 +347,6 @@ else:
 PSBENCH_COLUMNS = tuple(entry.name for entry in fields(RunRow))[:11]
 
 
-def column_names(
-    record: type[ItemRow | SeriesRow | LoopSecondRow | StallRow | RunRow],
-) -> tuple[str, ...]:
+def column_names(record: type[Any]) -> tuple[str, ...]:
     """Return the names of a record's columns in their order."""
     return tuple(entry.name for entry in fields(record))

@@ -31,7 +31,7 @@ from streambench.generator import payload_pool
 from streambench.ledger import Ledger
 from streambench.live import live_columns
 from streambench.log import logger
-from streambench.loop_findings import Joined, seconds, stall_rows
+from streambench.loop_findings import Joined, lag_rows, seconds, stall_rows
 from streambench.offsets import Offsets
 from streambench.pacer import Pacer
 from streambench.patience import until_ended
@@ -288,7 +288,7 @@ class Run:
         await self._tried(session.recorder.seal())
         row, joined = await self._row()
         if (found := self._strain.report) is not None and not isinstance(self.error, ResultsError):
-            rows = seconds(found, run), stall_rows(found, run, joined)
+            rows = seconds(found, run), lag_rows(found, run), stall_rows(found, run, joined)
             await self._tried(session.recorder.loop(*rows))
             if isinstance(self.error, ResultsError):
                 row, _ = await self._row()

@@ -19,10 +19,11 @@ from streambench.config import OPTIONS, RECORD_NONE
 from streambench.errors import ConfigError, StreamBenchError
 from streambench.packing import Row, schema_of
 from streambench.plan import Plan, make_plan
-from streambench.recorder import ITEMS, LOOP, SERIES, STALLS
+from streambench.recorder import ITEMS, LAGS, LOOP, SERIES, STALLS
 from streambench.records import (
     SCHEMA_VERSION,
     ItemRow,
+    LagRow,
     LoopSecondRow,
     SeriesRow,
     StallRow,
@@ -54,6 +55,7 @@ class RunDirectory:
         items: Parts of items that can be read, with the runs in each.
         series: Parts of the series that can be read, with the runs in each.
         loop: Parts of the loop's seconds that can be read, with the runs in each.
+        lags: Parts of its lag's histogram that can be read, with the runs in each.
         stalls: Parts of its stalls that can be read, with the runs in each.
         troubles: What can't be read.
     """
@@ -66,6 +68,7 @@ class RunDirectory:
     items: Mapping[Path, frozenset[int]]
     series: Mapping[Path, frozenset[int]]
     loop: Mapping[Path, frozenset[int]]
+    lags: Mapping[Path, frozenset[int]]
     stalls: Mapping[Path, frozenset[int]]
     troubles: tuple[Trouble, ...]
 
@@ -144,6 +147,7 @@ def open_run_directory(
     items, item_versions = _parts(directory, ITEMS, ItemRow, troubles)
     series, series_versions = _parts(directory, SERIES, SeriesRow, troubles)
     loop, _ = _parts(directory, LOOP, LoopSecondRow, troubles)
+    lags, _ = _parts(directory, LAGS, LagRow, troubles)
     stalls, _ = _parts(directory, STALLS, StallRow, troubles)
     if not (items or series or results.rows or summary.rows):
         _refuse_empty(name, there, [entry for entry in troubles if entry.file != CONFIG])
@@ -173,6 +177,7 @@ def open_run_directory(
             items=items,
             series=series,
             loop=loop,
+            lags=lags,
             stalls=stalls,
             troubles=tuple(troubles),
         )

@@ -359,6 +359,8 @@ def test_an_edited_series_is_found(directory: Path, column: str, by: float, last
     ('column', 'value', 'found'),
     [
         ('lag_max_s', 9.0, (RESULTS, 0, 'loop_lag_max_s')),
+        ('ticks', lambda number: number + 1, (RESULTS, 0, 'loop_lag_n')),
+        ('wakeups', lambda number: number + 1, (RESULTS, 0, 'loop_wakeups')),
         ('utilization', lambda share: share * 1.001, (SUMMARY, 0, 'loop_utilization')),
         ('cpu_utilization', lambda share: share * 1.001, (RESULTS, 0, 'loop_cpu')),
         ('iterations', lambda number: number + 1, (RESULTS, 0, 'loop_iterations')),
@@ -380,6 +382,23 @@ def test_an_edited_second_of_the_loop_is_found(
 
     edit_part(directory, 'loop', edit)
     assert found in named(directory)
+
+
+def test_an_edited_histogram_of_the_lag_is_found(directory: Path) -> None:
+    """Its percentiles stand in the results, and it has as many ticks as the seconds."""
+
+    def moved(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row['run'] == 0:
+                row |= {'low_ns': 2 * row['low_ns'], 'high_ns': 2 * row['high_ns']}
+
+    def fewer(rows: list[dict[str, Any]]) -> None:
+        rows.remove(next(row for row in rows if row['run'] == 1))
+
+    edit_part(directory, 'lags', moved)
+    assert (RESULTS, 0, 'loop_lag_p50_s') in named(directory)
+    edit_part(directory, 'lags', fewer)
+    assert ('lags', 1, 'ticks') in named(directory)
 
 
 def test_thresholds_and_workers_are_told_again(directory: Path) -> None:

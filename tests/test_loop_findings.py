@@ -46,7 +46,7 @@ async def measure(meanwhile: Callable[[], None] | None = None, **changes: Any) -
             meanwhile()
         row = (await running).row
         found: dict[str, Any] = {'row': row}
-        for name in ('stalls', 'loop'):
+        for name in ('stalls', 'loop', 'lags'):
             found[name] = await asyncio.to_thread(rows_of, session.directory / name)
     return found
 
@@ -90,6 +90,9 @@ def test_a_stall_of_the_loop_is_found_and_blamed(
     assert row.loop_lag_max_s is not None
     assert row.loop_lag_max_s >= STALL_S - 0.02
     assert 1 <= len(found['loop']) <= 4
+    for rows in (found['loop'], found['lags']):
+        assert sum(each['ticks'] for each in rows) == row.loop_lag_n
+    assert sum(each['wakeups'] for each in found['loop']) == row.loop_wakeups
     # On asyncio only the exact mode knows what waiting for the loop cost an item.
     assert (getattr(row, 'loop_wait_max_s') is None) == (source == 'unavailable')  # noqa: B009
 

@@ -9,7 +9,13 @@ import pyarrow.parquet
 import pytest
 
 from streambench.clock import NS_PER_S
-from streambench.loop_recount import joined_again, loop_again, loop_differences
+from streambench.loop_recount import (
+    joined_again,
+    lag_differences,
+    lags_again,
+    loop_again,
+    loop_differences,
+)
 from streambench.packing import table_of
 from streambench.records import COMPLETED, ItemRow
 
@@ -17,6 +23,8 @@ MS = 1_000_000
 SECOND: dict[str, Any] = {
     'start_ns': 5 * NS_PER_S,
     'duration_s': 1.0,
+    'ticks': 100,
+    'wakeups': 70,
     'lag_p50_s': 0.001,
     'lag_p99_s': 0.002,
     'lag_max_s': 0.25,
@@ -29,6 +37,8 @@ SECOND: dict[str, Any] = {
 LAST = SECOND | {
     'start_ns': 6 * NS_PER_S,
     'duration_s': 0.5,
+    'ticks': 50,
+    'wakeups': 50,
     'lag_max_s': 0.1,
     'stalls': 0,
     'stall_s': 0.0,
@@ -55,6 +65,8 @@ STALLS = [stall(100, length_s=0.1, items=1), stall(500, length_s=0.2, items=2, c
 def test_columns_by_hand() -> None:
     """Sums, maxima and means weighted by the length of each second."""
     assert loop_again([SECOND, LAST], STALLS) == {
+        'loop_lag_n': 150,
+        'loop_wakeups': 120,
         'loop_lag_max_s': 0.25,
         'loop_stalls': 2,
         'loop_cpu': pytest.approx(0.2),
@@ -66,6 +78,27 @@ def test_columns_by_hand() -> None:
         'loop_culprit': 'callback: a.py:1 f',
     }
     assert loop_again([], []) == {}
+
+
+def test_percentiles_of_the_lag_follow_from_its_histogram() -> None:
+    """Nearest rank, the middle of its bucket, never above the largest lag."""
+    lags = [
+        {'low_ns': 256_000, 'high_ns': 258_000, 'ticks': 75},
+        {'low_ns': 258_000, 'high_ns': 260_000, 'ticks': 74},
+        {'low_ns': 250_000_000, 'high_ns': 251_000_000, 'ticks': 1},
+    ]
+    assert lags_again(lags, max_s=0.2502) == {
+        'loop_lag_p50_s': pytest.approx(0.000257),
+        'loop_lag_p99_s': pytest.approx(0.000259),
+        'loop_lag_p99_9_s': 0.2502,
+    }
+    assert lags_again([], max_s=None) == {}
+    assert list(lag_differences(0, [SECOND, LAST], lags)) == []
+    found = lag_differences(0, [SECOND], [lags[1], lags[0], lags[2]])
+    assert [(entry.column, entry.stored, entry.recomputed) for entry in found] == [
+        ('ticks', 150, 100),
+        ('low_ns', 256_000, 260_000),
+    ]
 
 
 def test_what_the_rows_do_not_determine_is_absent() -> None:

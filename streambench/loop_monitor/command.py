@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,17 +19,31 @@ from streambench.loop_monitor.figures import figures
 from streambench.loop_monitor.hooks import MAX_LOOPS, LoopHooks
 from streambench.loop_monitor.levels import LEVELS
 from streambench.loop_monitor.limits import Limit, Outcome
-from streambench.loop_monitor.program import Program, run
+from streambench.loop_monitor.program import Program, ends_when_told, run
 from streambench.loop_monitor.refusals import LoopMonitorError, free_threaded
 from streambench.loop_monitor.report import LoopReport
 from streambench.loop_monitor.verdict import verdict
 
 USAGE = (
     'streambench loop [OPTION ...] SCRIPT.py [ARGUMENT ...]\n'
-    '       streambench loop [OPTION ...] -m MODULE [ARGUMENT ...]'
+    '       streambench loop [OPTION ...] -m MODULE [ARGUMENT ...]\n'
+    '       streambench loop [OPTION ...] --pid N'
 )
 EXIT_USAGE = 2
 PAIRS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a run of a program, or a look into a live one, came to."""
+
+    name: str
+    words: Sequence[str]
+    reports: Sequence[LoopReport]
+    not_watched: Sequence[str]
+    pauses: Sequence[tuple[int, int]]
+    pid: int
+    code: int
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,6 +65,13 @@ def _count(text: str) -> int:
     value = int(text) if text.isdigit() else 0
     if value < 3:
         raise argparse.ArgumentTypeError(f'{text!r} must be a whole number of at least 3')
+    return value
+
+
+def _process(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} must be the number of a process')
     return value
 
 
@@ -108,6 +130,13 @@ def parser() -> argparse.ArgumentParser:
         choices=['asyncio', 'uvloop'],
         help='run the program on this loop where it lets one choose',
     )
+    add(
+        '--pid',
+        type=_process,
+        metavar='N',
+        help="watch the main thread's loop of a live process instead, until Ctrl-C or for --duration; "
+        'Python 3.14 or newer, the same here and there',
+    )
     return found
 
 
@@ -150,13 +179,15 @@ def main(words: Sequence[str]) -> int:
         options = parser()
         own, program = split(words, options)
         chosen = options.parse_args(own)
+        wanted = [limits.parse(text) for text in chosen.threshold]
+        if chosen.pid is not None:
+            return _attach(program, chosen, wanted)
         if program is None:
             raise LoopMonitorError(
                 'there is no program to profile: give a SCRIPT.py or -m MODULE; `streambench loop '
                 '--help` shows what there is.'
             )
         program.check()
-        wanted = [limits.parse(text) for text in chosen.threshold]
         return _profile(program, chosen, wanted)
     except LoopMonitorError as error:
         _say(f'streambench: {error}')
@@ -198,10 +229,38 @@ def _profile(program: Program, chosen: argparse.Namespace, wanted: Sequence[Limi
             # A child that the program has forked: the report is its parent's.
             return code
         reports = hooks.finish()
-    outcomes = [limit.evaluate(figures(reports)) for limit in wanted]
-    _say(_text(program, reports, hooks, outcomes, code))
-    written = _write(program, reports, hooks, outcomes, chosen, code)
-    return code or (0 if written else 3) or limits.exit_code(outcomes)
+    not_watched = [*hooks.refusals]
+    if hooks.left_out:
+        not_watched.append(f'{hooks.left_out:,} loops after the first {MAX_LOOPS}')
+    found = _Found(program.text, program.words(), reports, not_watched, hooks.pauses, pid, code)
+    return _tell(found, chosen, wanted)
+
+
+def _attach(program: Program | None, chosen: argparse.Namespace, wanted: Sequence[Limit]) -> int:
+    if program is not None or chosen.compare_loops or chosen.pairs or chosen.loop:
+        raise LoopMonitorError(
+            '--pid watches a process that runs already: leave out the program, --loop and '
+            '--compare-loops'
+        )
+    from streambench.loop_monitor.attach import watch
+
+    for name in (chosen.json, chosen.speedscope, chosen.trace):
+        _check_place(name)
+    with ends_when_told():
+        report = watch(
+            chosen.pid, level=chosen.level, exact=chosen.exact, duration_s=chosen.duration, say=_say
+        )
+    words = ['--pid', str(chosen.pid)]
+    found = _Found(' '.join(words), words, [report], [], (), chosen.pid, 0)
+    return _tell(found, chosen, wanted)
+
+
+def _tell(found: _Found, chosen: argparse.Namespace, wanted: Sequence[Limit]) -> int:
+    """Print and write what was found; return the exit code."""
+    outcomes = [limit.evaluate(figures(found.reports)) for limit in wanted]
+    _say(_text(found, outcomes))
+    written = _write(found, outcomes, chosen)
+    return found.code or (0 if written else 3) or limits.exit_code(outcomes)
 
 
 def _check_place(name: str | None) -> None:
@@ -210,50 +269,34 @@ def _check_place(name: str | None) -> None:
         raise LoopMonitorError(f'{name}: there is no such directory: make it first')
 
 
-def _text(
-    program: Program,
-    reports: Sequence[LoopReport],
-    hooks: LoopHooks,
-    outcomes: Sequence[Outcome],
-    code: int,
-) -> str:
-    ended = f' · exit code {code}' if code else ''
-    lines = ['', f'── streambench loop · {program.text}{ended}', verdict(reports)]
-    lines += [f'- not watched: {reason}' for reason in hooks.refusals]
-    if hooks.left_out:
-        lines.append(f'- {hooks.left_out:,} loops after the first {MAX_LOOPS} were not watched')
+def _text(found: _Found, outcomes: Sequence[Outcome]) -> str:
+    ended = f' · exit code {found.code}' if found.code else ''
+    lines = ['', f'── streambench loop · {found.name}{ended}', verdict(found.reports)]
+    lines += [f'- not watched: {reason}' for reason in found.not_watched]
     if outcomes:
         lines += ['', *(outcome.text for outcome in outcomes)]
     return '\n'.join(lines)
 
 
-def _write(
-    program: Program,
-    reports: Sequence[LoopReport],
-    hooks: LoopHooks,
-    outcomes: Sequence[Outcome],
-    chosen: argparse.Namespace,
-    code: int,
-) -> bool:
+def _write(found: _Found, outcomes: Sequence[Outcome], chosen: argparse.Namespace) -> bool:
     """Write the files that were asked for; return whether all could be."""
-    name = f'stalls of {program.text}'
     files: dict[str, Any] = {}
     if chosen.json:
         files[chosen.json] = {
-            'program': program.words(),
-            'exit_code': code,
-            **plain(reports),
+            'program': found.words,
+            'exit_code': found.code,
+            **plain(found.reports),
             'thresholds': [
                 {'text': outcome.limit.text, 'grade': outcome.grade, 'value': outcome.value}
                 for outcome in outcomes
             ],
-            'not_watched': [*hooks.refusals],
+            'not_watched': found.not_watched,
         }
     if chosen.speedscope:
-        files[chosen.speedscope] = speedscope(reports, name=name)
+        files[chosen.speedscope] = speedscope(found.reports, name=f'stalls of {found.name}')
     if chosen.trace:
         files[chosen.trace] = trace_events(
-            reports, name=program.text, pid=os.getpid(), pauses=hooks.pauses
+            found.reports, name=found.name, pid=found.pid, pauses=found.pauses
         )
     well = True
     for file, content in files.items():

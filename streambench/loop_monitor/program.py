@@ -98,7 +98,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _ends_when_told() -> Iterator[None]:
+def ends_when_told() -> Iterator[None]:
     """Let SIGTERM end the program like Ctrl-C does, unless it has its own mind about that."""
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -178,7 +178,7 @@ def run(program: Program, *, duration_s: float | None) -> int:
         duration_s: After how long it is asked to end, None for never.
     """
     code = 0
-    with _ends_when_told(), _alarm(duration_s) as rang:
+    with ends_when_told(), _alarm(duration_s) as rang:
         for step in (program.execute, _wait_for_threads):
             try:
                 step()

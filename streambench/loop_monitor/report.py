@@ -51,7 +51,7 @@ class Distribution:
         Args:
             percent: 0 < percent <= 100.
         """
-        if not self.count or self.min_s is None or self.max_s is None:
+        if not self.count or self.max_s is None:
             return None
         rank = max(1, math.ceil(percent / 100 * self.count))
         if rank >= self.count:
@@ -60,7 +60,7 @@ class Distribution:
         for low, high, count in self.buckets:
             seen += count
             if seen >= rank:
-                return min(max((low + high) / 2 / NS_PER_S, self.min_s), self.max_s)
+                return min((low + high) / 2 / NS_PER_S, self.max_s)
         return self.max_s
 
 

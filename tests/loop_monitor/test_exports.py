@@ -284,7 +284,8 @@ async def test_a_real_report_can_be_exported(may_block: None) -> None:
         assert all(end <= begin + 0.001 for (_, end), (begin, _) in pairwise(spans))
     content = json.loads(json.dumps(plain([report])))
     assert content['figures']['loop_stall_time_s'] == pytest.approx(report.stall_s)
-    assert content['loops'][0]['stalls'][0]['stacks'][0]['frames'][-1]['function'] == 'culprit_sleep'
+    stacks = [stack for stall in content['loops'][0]['stalls'] for stack in stall['stacks']]
+    assert 'culprit_sleep' in [stack['frames'][-1]['function'] for stack in stacks]
     text = verdict([report])
     assert 'culprit_sleep' in text
     assert 'culprit_spin' in text
