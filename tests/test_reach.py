@@ -102,6 +102,8 @@ def test_a_worker_says_what_it_can_not_reach(server: RedisServer) -> None:
     assert outcome[4] == os.uname().nodename
 
 
+# Each starts processes.
+@pytest.mark.asyncio(loop_factories=['uvloop'])
 @pytest.mark.parametrize('executor', ['process', 'thread'])
 async def test_every_worker_opens_what_it_will_need(executor: str, server: RedisServer) -> None:
     """Each that is proven has asked the store, put and removed an object, and greeted the broker."""
@@ -174,6 +176,7 @@ class Hidden(RedisBroker):
         return replace(self, stream_servers=f'127.0.0.1:{closed_port()}')
 
 
+@pytest.mark.asyncio(loop_factories=['uvloop'])
 async def test_who_can_t_reach_what_ends_the_run_before_it_is_measured(server: RedisServer) -> None:
     """One sentence with the host, the service, why, and the remedy; the store is well."""
     chosen = config(
@@ -191,6 +194,18 @@ async def test_who_can_t_reach_what_ends_the_run_before_it_is_measured(server: R
         '(Connection refused): give --stream-servers an address that they can reach (embedded servers: '
         '--bind-interface).'
     )
+
+
+def test_workers_need_no_file_of_this_host(tmp_path: Path) -> None:
+    """What the URL of --stream-url-file says travels in its place."""
+    file = tmp_path / 'url'
+    file.write_text('redis://somebody:of%20theirs@[::1]:6390/2')
+    here = RedisBroker(stream_url_file=str(file), stream_option=(('client_name', 'bench'),))
+    there = here.for_workers()
+    file.unlink()
+    assert there.address() == ('::1', 6390)
+    assert there.stream_password == 'of theirs'
+    assert dict(there.stream_option) == {'client_name': 'bench', 'username': 'somebody', 'db': '2'}
 
 
 async def test_the_server_has_a_password_on_every_address() -> None:

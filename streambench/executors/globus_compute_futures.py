@@ -93,6 +93,7 @@ class GlobusComputeExecutor(Executor):
         self._pending: set[_Pending] = set()
         self._sleeping_s = 0.0
         self._unsent: deque[_Pending] = deque()
+        self._unsent_bytes = 0
         self._workers: set[tuple[str, int, int]] = set()
         self._rebuilt = self._expired = 0
         self._failing_since_s: float | None = None
@@ -150,6 +151,7 @@ class GlobusComputeExecutor(Executor):
                     busy_s = self._sleeping_s / self._slots + sleep_s
                     pending.deadline_s = time.monotonic() + busy_s + self._task_timeout_s
             self._unsent.append(pending)
+            self._unsent_bytes += pending.encoded_bytes
             pending.sent.add_done_callback(_Arrival(self, pending))
         return pending.future
 
@@ -158,9 +160,9 @@ class GlobusComputeExecutor(Executor):
         while not self._closed.is_set():
             # The SDK sends them in this order.
             while self._unsent and not self._unsent[0].unsent:
-                self._unsent.popleft()
-            held = sum(pending.encoded_bytes for pending in self._unsent)
-            if not self._unsent or held + wanted_bytes <= REQUEST_BYTES - REQUEST_HEAD_BYTES:
+                self._unsent_bytes -= self._unsent.popleft().encoded_bytes
+            together_bytes = self._unsent_bytes + wanted_bytes
+            if not self._unsent or together_bytes <= REQUEST_BYTES - REQUEST_HEAD_BYTES:
                 return
             time.sleep(ROOM_S)
 
@@ -174,6 +176,7 @@ class GlobusComputeExecutor(Executor):
             if pending.unsent:
                 self._end(pending, ExecutorError(f'not sent after a failed request: {self._failure}'))
         self._unsent.clear()
+        self._unsent_bytes = 0
         dead.shutdown(wait=False, cancel_futures=True)
 
     def arrive(self, pending: _Pending, sent: Future[Any]) -> None:
