@@ -97,8 +97,9 @@ def run(namespace: argparse.Namespace) -> int:
 
 def _runs_text(runs: Sequence[int]) -> str:
     """Return the numbers of runs as people count them."""
-    words = [str(number + 1) for number in runs]
-    return f'run{"s" if len(words) > 1 else ""} {", ".join(words)}'
+    from streambench.wording import numbers_text
+
+    return f'run{"s" if len(runs) > 1 else ""} {numbers_text(number + 1 for number in runs)}'
 
 
 def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
