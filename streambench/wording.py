@@ -43,7 +43,7 @@ def numbers_text(numbers: Iterable[int]) -> str:
             spans[-1].append(number)
         else:
             spans.append([number])
-    words = []
+    words: list[str] = []
     for span in spans:
         # Two that follow each other are no stretch.
         words += [f'{span[0]}–{span[-1]}'] if len(span) > 2 else map(str, span)
