@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streambench.clocks import known_within_s
+from streambench.clocks import ACROSS, inseparable_within_s
 from streambench.errors import ConfigError
 from streambench.records import PSBENCH_COLUMNS, SCHEMA_VERSION
 from streambench.schemas import other_version
@@ -67,9 +67,8 @@ NO_METRICS = (
     'clock_bound_s',
     'clock_shift_bound_s',
 )
-# How well clocks of other hosts are known, and the stages that cross hosts.
+# How well clocks of other hosts are known.
 CLOCK_BOUNDS = ('clock_shift_bound_s', 'clock_bound_s')
-ACROSS = ('dispatch', 'return')
 SHARES = ('efficiency', 'utilization')
 
 
@@ -264,8 +263,10 @@ def _run(row: Mapping[str, str], file: Path, line: int) -> Measured:
     if figures.get('sojourn_growth_s') is not None:
         # Then a percentile describes how long the run was.
         figures |= {name: None for name in figures if name.startswith(('sojourn_p', 'sojourn_max'))}
-    bounds = [number(name) if name in row else None for name in CLOCK_BOUNDS]
-    figures |= _inseparable(figures, *bounds)
+    known = {name: number(name) for name in CLOCK_BOUNDS if name in row}
+    if inseparable_within_s(figures | known) is not None:
+        # Then these have no meaning.
+        figures |= {name: None for name in figures if name.partition('_')[0] in ACROSS}
     verdict, reasons = row.get('verdict', ''), row.get('reasons', '')
     trouble = caution = ''
     if verdict == INVALID:
@@ -282,17 +283,6 @@ def _run(row: Mapping[str, str], file: Path, line: int) -> Measured:
         caution=caution,
         start_s=start,
     )
-
-
-def _inseparable(
-    figures: Mapping[str, float | None], shift_bound_s: float | None, own_bound_s: float | None
-) -> dict[str, float | None]:
-    """Return figures without a meaning, made absent: those that clocks of other hosts don't allow."""
-    bound = known_within_s(shift_bound_s, own_bound_s, figures.get('makespan_s'))
-    medians = [abs(figures.get(f'{stage}_p50_s') or 0.0) for stage in ACROSS]
-    if bound is None or min(medians) > bound:
-        return {}
-    return {name: None for name in figures if name.partition('_')[0] in ACROSS}
 
 
 def _derived(makespan_s: float, completed: float) -> dict[str, float | None]:

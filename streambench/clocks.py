@@ -13,11 +13,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 # Quartz is off by 100 ppm at worst and NTP slews by no more than 500 (Mills, RFC 5905): beyond it isn't
 # drift.
 QUARTZ_PPM = 100.0
 MAX_DRIFT_PPM = 500.0
+# The stages that cross hosts.
+ACROSS = ('dispatch', 'return')
 # A stamp is cut to whole nanoseconds, so each difference of two may be off by less than one.
 RESOLUTION_NS = 1
 
@@ -42,6 +45,20 @@ def known_within_s(
     if own_bound_s is not None or shift_bound_s is None:
         return own_bound_s
     return shift_bound_s + QUARTZ_PPM * 1e-6 * (elapsed_s or 0.0)
+
+
+def inseparable_within_s(row: Mapping[str, Any]) -> float | None:
+    """Return how well other clocks are known if dispatch and return of a run can't be told apart.
+
+    None if they can; then each has a meaning of its own.
+
+    Args:
+        row: Columns of results.csv; absent ones are left out.
+    """
+    names = ('clock_shift_bound_s', 'clock_bound_s', 'makespan_s')
+    bound = known_within_s(*(row.get(name) for name in names))
+    medians = [abs(row.get(f'{stage}_p50_s') or 0.0) for stage in ACROSS]
+    return bound if bound is not None and min(medians) <= bound else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

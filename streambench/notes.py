@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from streambench.clocks import known_within_s
+from streambench.clocks import ACROSS, known_within_s
 from streambench.config import RECORD_NONE
 from streambench.points import Axes
 from streambench.records import RunRow
@@ -21,7 +21,6 @@ from streambench.stations import too_short, window_gain
 from streambench.waiting import EXPLAINED_ITEMS
 from streambench.wording import ms_text, seconds_text
 
-ACROSS = ('dispatch', 'return')
 # Less would be shown as 0.0.
 SHOWN_PERCENT = 0.05
 

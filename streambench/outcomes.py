@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from streambench.clocks import known_within_s
+from streambench.clocks import ACROSS, inseparable_within_s
 from streambench.config import RECORD_NONE
 from streambench.stages import LOOP_WAIT, QUANTILES, STAGES
 from streambench.summary import samples_needed
@@ -14,8 +14,6 @@ from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, Outcome, Threshold
 from streambench.verdict import ABORTED
 
 SEPARATOR = '; '
-# The stages that cross hosts.
-ACROSS = ('dispatch', 'return')
 GROWING = ('sojourn_', 'uncorrected_sojourn_')
 # How the reason of an aborted run begins.
 MISSED = '{} was missed with '
@@ -56,9 +54,8 @@ def _inseparable(name: str, row: Mapping[str, Any]) -> str:
     stage, _, statistic = name.partition('_')
     if stage not in ACROSS or statistic == 'n':
         return ''
-    bound = known_within_s(row['clock_shift_bound_s'], row['clock_bound_s'], row['makespan_s'])
-    medians = [abs(row[f'{across}_p50_s'] or 0.0) for across in ACROSS]
-    if bound is None or min(medians) > bound:
+    bound = inseparable_within_s(row)
+    if bound is None:
         return ''
     return (
         f'clocks of other hosts are known to within {bound * 1e3:.2g} ms, so only dispatch + return '

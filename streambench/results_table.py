@@ -70,7 +70,8 @@ def merged(rows: Sequence[RunRow], axes: Axes) -> list[Pair]:
         axes: Values of axes that are no columns, by point.
     """
     groups: dict[int, list[RunRow]] = {}
-    for row in rows:
+    # Repetitions were made in an order of their own each.
+    for row in sorted(rows, key=lambda row: row.point):
         groups.setdefault(row.point, []).append(row)
     lines: dict[tuple[Any, ...], list[list[RunRow]]] = {}
     for group in groups.values():

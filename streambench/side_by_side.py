@@ -29,7 +29,8 @@ def side_by_side(rows: Sequence[RunRow], axes: Axes) -> list[str]:
         rows: The runs of a plan.
         axes: Values of axes that are no columns, by point.
     """
-    return [*_interference(rows, axes), *_loops(rows, axes)]
+    ordered = sorted(rows, key=lambda row: (row.point, row.repeat))
+    return [*_interference(ordered, axes), *_loops(ordered, axes)]
 
 
 def _interference(rows: Sequence[RunRow], axes: Axes) -> list[str]:
@@ -85,7 +86,7 @@ def _metric(rows: Sequence[RunRow]) -> str:
 
 def _figures(rows: Sequence[RunRow], metric: str) -> list[float]:
     """Return a figure of each run, in the order of the repetitions."""
-    found = [getattr(row, metric) for row in sorted(rows, key=lambda row: row.repeat)]
+    found = [getattr(row, metric) for row in rows]
     return [value for value in found if value]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from streambench.run_spec import RunSpec
 
 
@@ -31,6 +33,21 @@ def ms_text(seconds: float, *, digits: int = 2, sign: str = '') -> str:
     value = seconds * 1e3
     text = f'{value:{sign}.{digits}g}'
     return f'{f"{value:{sign}.0f}" if "e+" in text else text} ms'
+
+
+def numbers_text(numbers: Iterable[int]) -> str:
+    """Return ascending numbers as people list them: `1–4, 6, 7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    words: list[str] = []
+    for span in spans:
+        # Two that follow each other are no stretch.
+        words += [f'{span[0]}–{span[-1]}'] if len(span) > 2 else map(str, span)
+    return ', '.join(words)
 
 
 def about_text(seconds: float) -> str:

@@ -17,7 +17,7 @@ from streambench.report import plan_text, runs_text, screen, verdict_text
 from streambench.results_table import results_text
 from streambench.session import Progress
 from streambench.tables import text_table
-from streambench.wording import ms_text, seconds_text, size_text
+from streambench.wording import ms_text, numbers_text, seconds_text, size_text
 
 GOOD: dict[str, Any] = {
     'method': 'default',
@@ -74,6 +74,12 @@ def test_milliseconds(seconds: float, text: str) -> None:
     """Two figures, and no power of ten however long it is."""
     assert ms_text(seconds) == text
     assert ms_text(seconds, sign='+') == f'+{text}'
+
+
+def test_numbers() -> None:
+    """Three and more that follow each other are a stretch."""
+    assert numbers_text([]) == ''
+    assert numbers_text([1, 2, 4, 6, 7, 8, 9, 11]) == '1, 2, 4, 6–9, 11'
 
 
 def test_a_table_is_aligned() -> None:

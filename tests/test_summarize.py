@@ -20,11 +20,13 @@ import pyarrow.parquet
 import pytest
 
 from streambench.cli import main
+from streambench.cli.stage_table import stages_table
 from streambench.cli.summarize import duration_s
 from streambench.errors import EXIT_CONFIG, EXIT_OK
 from streambench.records import MEASURE, SCHEMA_VERSION, RunRow, column_names
 from streambench.recount import ITEM_COLUMNS, Recount, recount, runs_of, seconds_of
 from streambench.run_directory import open_run_directory
+from streambench.run_row import BLANK
 from streambench.stored_rows import cell_value
 
 RATE_PER_S = 100
@@ -183,6 +185,34 @@ def test_what_it_prints(measured: Path, capsys: pytest.CaptureFixture[str]) -> N
     text = said([str(measured), '--per-second', '--warmup', '500ms', '--format', 'md'], capsys)
     assert text.startswith('| run | second | counts |')
     assert 'partly' in text
+
+
+def test_stages_are_a_table(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each stage with n, mean, percentiles, their intervals and max, the sojourns side by side."""
+    found = json.loads(said([str(measured), '--stages', '--format', 'json'], capsys))
+    rows = {(row['run'], row['stage']): row for row in found['rows']}
+    for number, entry in enumerate(counted(measured)):
+        for stage in ('publish_delay', 'dispatch', 'publish_latency', 'sojourn', 'uncorrected_sojourn'):
+            for name in ('n', 'mean_s', 'p95_s', 'p95_low_s', 'p95_high_s', 'max_s'):
+                assert rows[number, stage][name] == entry.row[f'{stage}_{name}']
+        assert rows[number, 'sojourn']['p99_s'] is None
+    lines = said([str(measured), '--stages'], capsys).splitlines()
+    (one,) = [line for line in lines if line.split()[:2] == ['1', 'default']]
+    assert 'publish_delay' in one
+    after = next(place for place, line in enumerate(lines) if line.split()[0] == 'sojourn')
+    assert lines[after + 1].split()[0] == 'uncorrected_sojourn'
+    assert 'n < 299' in lines[after]
+
+
+def test_stages_that_clocks_can_not_tell_apart_are_one() -> None:
+    """Their means add up; alone they have no meaning, nor has a sojourn that grows a percentile."""
+    known = {'dispatch_n': 9, 'return_n': 9, 'dispatch_mean_s': -0.05, 'return_mean_s': 0.054}
+    growing = {'sojourn_n': 9, 'sojourn_mean_s': 1, 'sojourn_max_s': 2, 'sojourn_growth_s': 0.002}
+    row = BLANK | known | growing | {'clock_shift_bound_s': 0.06, 'dispatch_p50_s': -0.05}
+    text = stages_table([row], form='table', notes=[])
+    both, sojourn = text.splitlines()[1:]
+    assert 'dispatch + return  9     4.00' in both
+    assert 'grows by 2 ms per item' in sojourn
 
 
 def test_a_run_without_a_row_is_recovered(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,8 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='time after the first item from which on items count, such as 5s, 500ms or 5 (default: '
         'as it was measured)',
     )
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         '--per-second', action='store_true', help='a row for each second of each run instead'
+    )
+    instead.add_argument(
+        '--stages',
+        action='store_true',
+        help='a row for each stage of each run instead: n, mean, percentiles with intervals, max',
     )
     add_format_option(parser)
 
@@ -59,6 +65,7 @@ def run(namespace: argparse.Namespace) -> int:
     Raises:
         ConfigError: If the directory can't be read, or holds no items.
     """
+    from streambench.cli.stage_table import stages_table
     from streambench.recorder import ITEMS
     from streambench.recount import recount, runs_of
     from streambench.run_directory import open_run_directory
@@ -86,6 +93,8 @@ def run(namespace: argparse.Namespace) -> int:
             )
         if namespace.per_second:
             text = seconds_table(directory, found, form=namespace.format, notes=notes)
+        elif namespace.stages:
+            text = stages_table([entry.row for entry in found], form=namespace.format, notes=notes)
         else:
             text = runs_table(found, form=namespace.format, notes=notes)
     say(text)
@@ -97,8 +106,9 @@ def run(namespace: argparse.Namespace) -> int:
 
 def _runs_text(runs: Sequence[int]) -> str:
     """Return the numbers of runs as people count them."""
-    words = [str(number + 1) for number in runs]
-    return f'run{"s" if len(words) > 1 else ""} {", ".join(words)}'
+    from streambench.wording import numbers_text
+
+    return f'run{"s" if len(runs) > 1 else ""} {numbers_text(number + 1 for number in runs)}'
 
 
 def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
