@@ -309,7 +309,7 @@ class _RunColumns:
         "Widest bound of another host's clock, its drift taken off; absent on one clock.", unit='s'
     )
     clock_shift_bound_s: float | None = column(
-        'Widest bound by the tasks before the run; instants of that host were shifted by its middle.',
+        'Widest by the tasks before the run; instants of that host were shifted by its middle.',
         unit='s',
     )
     waiting_explained_percent: float | None = column(
