@@ -256,12 +256,8 @@ class _RunColumns:
     backpressure_s: float = column(
         'Seconds the reader stood still because the queue was full.', unit='s', default=0.0
     )
-    demand_put_s: float | None = column(
-        'Time per item of the generator in the store, per generator.', unit='s'
-    )
-    demand_publish_s: float | None = column(
-        'Time per item of the generator in the broker client.', unit='s'
-    )
+    demand_put_s: float | None = column('Time per item of a generator in the store.', unit='s')
+    demand_publish_s: float | None = column('Time per item of it in the broker client.', unit='s')
     demand_loop_s: float | None = column('Time per item in which the loop was busy.', unit='s')
     demand_submit_s: float | None = column("Time per item in the executor's submit.", unit='s')
     demand_workers_s: float | None = column('Time per item on a worker, by their number.', unit='s')
