@@ -7,6 +7,7 @@ private directory.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from streambench.loop_monitor import report as parts
 from streambench.loop_monitor.refusals import LoopMonitorError
 from streambench.loop_monitor.report import LoopReport
 
@@ -80,6 +82,34 @@ def _remote() -> Callable[[int, str], None]:
     return found
 
 
+class _Report(pickle.Unpickler):
+    """Makes nothing but the parts of a report: the other process may be somebody else's."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        part = getattr(parts, name, None) if module == parts.__name__ else None
+        if isinstance(part, type) and part.__module__ == module:
+            return part
+        raise pickle.UnpicklingError(f'{module}.{name} is no part of a report')
+
+
+def read_report(file: Path) -> LoopReport:
+    """Return the report that another process has left.
+
+    Args:
+        file: Where it lies.
+
+    Raises:
+        LoopMonitorError: If it is none.
+    """
+    try:
+        found = _Report(io.BytesIO(file.read_bytes())).load()
+    except (pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
+        raise LoopMonitorError(f'what the process left is no report ({error})') from error
+    if not isinstance(found, LoopReport):
+        raise LoopMonitorError(f'what the process left is no report but {type(found).__name__}')
+    return found
+
+
 class _Remote:
     """A process in which small files are run, and the directory through which it answers."""
 
@@ -111,8 +141,7 @@ class _Remote:
             if (refusal := self._place / REFUSAL).exists():
                 raise LoopMonitorError(f'process {self._pid}: {refusal.read_text(encoding="utf-8")}')
             if (report := self._place / REPORT).exists():
-                found: LoopReport = pickle.loads(report.read_bytes())
-                return found
+                return read_report(report)
             if gone:
                 raise LoopMonitorError(f'process {self._pid} has ended without a report')
             time.sleep(LOOK_S)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import pickle
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streambench.loop_monitor import command
+from streambench.loop_monitor import LoopMonitor, LoopReport, command
+from streambench.loop_monitor.attach import read_report
+from streambench.loop_monitor.refusals import LoopMonitorError
 
 ROOT = Path(__file__).parent.parent.parent
 END_S = 60.0
@@ -75,6 +81,39 @@ def watcher(words: Sequence[str], place: Path) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+class Hostile:
+    """What would run a command where it is read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return subprocess.check_call, (['false'],)
+
+
+def test_a_report_is_read_back(tmp_path: Path) -> None:
+    """All parts of it are known where it is read."""
+
+    async def watched() -> LoopReport:
+        async with LoopMonitor('fine') as monitor:
+            await asyncio.sleep(0.05)
+            gc.collect()
+        return monitor.report()
+
+    report = asyncio.run(watched())
+    file = tmp_path / 'report'
+    file.write_bytes(pickle.dumps(report))
+    assert read_report(file) == report
+
+
+@pytest.mark.parametrize(
+    'content', [pickle.dumps(Hostile()), pickle.dumps(['x']), b'', b'no pickle', pickle.dumps(Path)]
+)
+def test_what_is_no_report_is_not_made(content: bytes, tmp_path: Path) -> None:
+    """The process that leaves it may be somebody else's."""
+    file = tmp_path / 'report'
+    file.write_bytes(content)
+    with pytest.raises(LoopMonitorError, match='is no report'):
+        read_report(file)
 
 
 @attaching
