@@ -212,6 +212,29 @@ async def test_a_killed_endpoint_fails_its_items_at_their_deadline(
     assert all('no result 2 s after the task should have ended' in error for error in errors)
 
 
+@drill
+@one_loop
+async def test_a_killed_endpoint_takes_its_generator_along(own: Endpoint, tmp_path: Path) -> None:
+    """Nobody says that nothing more will come: the run ends when nothing has moved for a while."""
+    watch = Watch()
+    config = point(
+        own.id,
+        stream='redis',
+        generator='worker',
+        workers=2,
+        task_count=100,
+        task_sleep=0.1,
+        globus_task_timeout=2,
+        stall_timeout=4,
+    )
+    async with open_session(config, directory=tmp_path, report=watch) as session:
+        row, took_s = await run_with(session, watch, own.kill)
+    tell(f'endpoint killed with the generator: {row.ended} after {took_s:.1f} s: {row.reasons}')
+    assert (row.ended, row.verdict) == ('stalled', 'invalid')
+    assert row.failed >= 1
+    assert took_s < 2 + 4 + 5
+
+
 @one_loop
 async def test_a_failed_request_costs_its_tasks_and_no_more(
     site: Site, pool: str, tmp_path: Path

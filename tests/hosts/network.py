@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,9 @@ INSTALL = 'apt-get install --no-install-recommends iproute2'
 # Set aside for benchmarks of networks, RFC 2544.
 NETWORK = '198.18.0'
 REDIS_PORT = 6379
+# Where a server is that stands behind a wire, and where workers find Parsl's interchange then.
+BEHIND_PORT = 6380
+WORKER_PORT, WIRE_PORT = 54_000, 54_001
 START_S = 30.0
 POLL_S = 0.05
 # What waits before a narrow link, in time; TCP fills it.
@@ -231,3 +234,36 @@ def wire_on(host: Host, *, port: int, to: int, delay_s: float, only: Host | None
     words = ['-m', 'tests.hosts.wires', str(delay_s), only.address if only else 'all']
     words += [f'{host.address}:{port}={host.address}:{to}']
     return Server(host, port, [sys.executable, *words])
+
+
+@contextmanager
+def servers(network: Network, *, delay_s: float) -> Iterator[tuple[Server, Server, dict[str, str]]]:
+    """Run broker and store on their hosts, with the dispatcher's host so far away from all others.
+
+    Args:
+        network: The hosts; the dispatcher's link is narrowed.
+        delay_s: How much later arrives what goes to the dispatcher's host, or comes from it.
+
+    Yields:
+        Broker, store, and what the dispatcher's environment must tell `site.py`.
+    """
+    dispatcher, found = network['dispatcher'], [network['broker'], network['store']]
+    variables = {'STREAMBENCH_ADDRESS': dispatcher.address}
+    with ExitStack() as stack:
+        if not delay_s or network.delay('dispatcher', delay_s):
+            broker, store = (stack.enter_context(redis_on(host)) for host in found)
+        else:
+            # The kernel has no netem.
+            for host in found:
+                stack.enter_context(redis_on(host, port=BEHIND_PORT))
+            broker, store = (
+                stack.enter_context(
+                    wire_on(host, port=REDIS_PORT, to=BEHIND_PORT, delay_s=delay_s, only=dispatcher)
+                )
+                for host in found
+            )
+            wire = wire_on(dispatcher, port=WIRE_PORT, to=WORKER_PORT, delay_s=delay_s)
+            stack.enter_context(wire)
+            variables['STREAMBENCH_WORKER_PORT'] = str(WORKER_PORT)
+            variables['STREAMBENCH_WIRE_PORT'] = wire.port
+        yield broker, store, variables

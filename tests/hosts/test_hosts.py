@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.dask_workers import DaskWorkers
-from tests.hosts.network import Network, redis_on
+from tests.hosts.network import Network, redis_on, servers
 
 SITE = Path(__file__).parent / 'site.py'
 WORKERS = 3
@@ -22,6 +22,7 @@ DEADLINE_S = 120.0
 # A monotonic clock counts from its host's start; this host started a day earlier.
 AHEAD_S = 86_400
 MBIT = 300
+DELAY_S = 0.02
 
 
 def run(
@@ -54,10 +55,10 @@ def test_proxy_beats_default_where_the_link_of_the_dispatcher_is_narrow(
 ) -> None:
     """10 MB from a worker to a worker: `default` carries them into the dispatcher and out again.
 
-    The generator's host has a clock of its own, as every other host has.
+    The link is long too, and the generator's host has a clock of its own, as every other host has.
     """
     network.narrow('dispatcher', MBIT)
-    with redis_on(network['broker']) as broker, redis_on(network['store']) as store:
+    with servers(network, delay_s=DELAY_S) as (broker, store, variables):
         code, said, rows = run(
             network,
             tmp_path,
@@ -74,8 +75,8 @@ def test_proxy_beats_default_where_the_link_of_the_dispatcher_is_narrow(
                 '8',
             ),
             STREAMBENCH_HOST=shlex.join(network['workers'].command(clock_s=AHEAD_S)),
-            STREAMBENCH_ADDRESS=network['dispatcher'].address,
             STREAMBENCH_WORKERS=str(WORKERS),
+            **variables,
         )
     assert [row['method'] for row in rows] == ['default', 'proxy'], said
     default, proxy = ({name: row[name] for name in row} for row in rows)
@@ -90,6 +91,9 @@ def test_proxy_beats_default_where_the_link_of_the_dispatcher_is_narrow(
     # More than one way of 10 MB at a time can't go through the link.
     assert rates[0] < MBIT / 80 < rates[1], said
     assert rates[1] > 1.5 * rates[0], said
+    # To the dispatcher, to a worker and back: each time over the link.
+    ways_s = [float(proxy[f'{s}_mean_s']) for s in ('delivery', 'dispatch', 'return')]
+    assert sum(ways_s) > 0.95 * 3 * DELAY_S, said
     across = [
         sum(float(row[f'{s}_mean_s']) for s in ('delivery', 'dispatch')) for row in (default, proxy)
     ]
