@@ -249,9 +249,9 @@ def _cause(
         return 'gil' if other >= little else 'unattributed'
     if working > waiting:
         return 'callback'
-    # A loop that stands in a C callback without a frame looks as if it waited: only the watchdog's own
-    # delay tells that there was no core to be had.
-    if cpu + gc + other < little and held >= half:
+    # A loop that stands in a C callback without a frame looks as if it waited: where the kernel doesn't
+    # tell who was kept waiting, only the watchdog's own delay says that there was no core to be had.
+    if starved is None and cpu + gc + other < little and held >= half:
         return 'cpu-starved'
     return 'unattributed'
 

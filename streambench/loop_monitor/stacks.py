@@ -16,8 +16,8 @@ from asyncio import base_events, events, selector_events
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, repeat, takewhile
-from operator import attrgetter, call, is_not
+from itertools import accumulate, chain, repeat, takewhile
+from operator import attrgetter, call, is_not, itemgetter
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ def runner_of_task(loop: asyncio.AbstractEventLoop) -> FrameType | None:
     return runner_of(outermost.f_back) if outermost is not None else None
 
 
-def _alone(look: Callable[[], _Found]) -> _Found:
+def _alone(ask: Callable[[], _Found]) -> _Found:
     """Return what a function of the interpreter's own finds, with nobody else at work meanwhile.
 
     Such a call is not interrupted, but for one thing: before 3.12 it may begin a garbage collection
@@ -105,9 +105,9 @@ def _alone(look: Callable[[], _Found]) -> _Found:
     (gh-106883). So there is none. All of it is one call: nobody sees that collecting is switched off.
     """
     if sys.version_info >= (3, 12):
-        return look()
+        return ask()
     enabled = gc.isenabled()
-    calls: tuple[Callable[[], Any], ...] = gc.disable, look, *((gc.enable,) if enabled else ())
+    calls: tuple[Callable[[], Any], ...] = gc.disable, ask, *((gc.enable,) if enabled else ())
     try:
         found: _Found = list(map(call, calls))[1]
     except BaseException:
@@ -123,15 +123,38 @@ def current_frames() -> dict[int, FrameType]:
 
 
 def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawStack:
-    """Return a stack, without the frame `until` and those outside of it.
+    """Return a stack, without the frame `until` and those outside of it."""
+    return _outwards(iter((frame,)), until)
 
-    No frame but the given one is held: what another thread's variables refer to ends in that thread.
+
+def look(ident: int, until: FrameType | None) -> tuple[RawStack, Mapping[int, FrameType]]:
+    """Return the stack of a thread, and the innermost frames of all threads, from the same instant.
+
+    Were the frame asked for first, the thread could go on meanwhile: a coroutine that has been
+    suspended no longer knows who awaits it.
+
+    Args:
+        ident: Of the thread.
+        until: This frame and those outside of it are left out.
+    """
+    kept: dict[str, dict[int, FrameType]] = {}
+    # All of this happens in the one call that asks for the first frame.
+    frames = map(partial(kept.setdefault, 'frames'), map(call, (sys._current_frames,)))
+    stack = _outwards(map(itemgetter(ident), frames), until)
+    return stack, kept['frames']
+
+
+def _outwards(innermost: Iterator[FrameType | None], until: FrameType | None) -> RawStack:
+    """Return the stack that begins with the one frame of an iterator, which is asked for only now.
+
+    No frame but that one is held: what another thread's variables refer to ends in that thread.
     """
     seen: list[tuple[CodeType, int | None]] = []
-    outwards = accumulate(repeat('f_back', MAX_FRAMES + _OWN_FRAMES), getattr, initial=frame)
+    steps: Iterator[Any] = chain(innermost, repeat('f_back', MAX_FRAMES + _OWN_FRAMES))
+    frames = takewhile(partial(is_not, until), accumulate(steps, getattr))
     # Outside of all is None, which has no code, and that is the end.
-    with contextlib.suppress(AttributeError):
-        _alone(partial(seen.extend, map(_TOLD, takewhile(partial(is_not, until), outwards))))
+    with contextlib.suppress(AttributeError, KeyError):
+        _alone(partial(seen.extend, map(_TOLD, frames)))
     # A collection ends in our own listener, or in what that calls: there the interpreter lets other
     # threads look.
     own, at = 0, int(bool(seen) and seen[0][0] is _COUNTER)
@@ -141,17 +164,13 @@ def raw_stack(frame: FrameType | None, until: FrameType | None = None) -> RawSta
     return RawStack(tuple(code for code, _ in shown), tuple(line or 0 for _, line in shown))
 
 
-def loop_stack(
-    frame: FrameType | None, runner: FrameType | None, waiting: frozenset[CodeType] = frozenset()
-) -> RawStack | None:
+def loop_stack(found: RawStack, waiting: frozenset[CodeType] = frozenset()) -> RawStack | None:
     """Return what the loop called, or None if it waits, or works for itself only.
 
     Args:
-        frame: The innermost frame of its thread.
-        runner: The frame that runs the loop, as far as known.
+        found: The stack of its thread, without the frame that runs the loop, as far as that is known.
         waiting: Code of a select() that isn't Python's own.
     """
-    found = raw_stack(frame, runner)
     if found.codes and found.codes[0] is _HANDLE:
         # A callback written in C has no frame of its own.
         return RawStack(found.codes[:1], found.lines[:1])

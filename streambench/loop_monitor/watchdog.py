@@ -22,7 +22,7 @@ from streambench.loop_monitor.stacks import (
     OtherThread,
     RawStack,
     ThreadClocks,
-    current_frames,
+    look,
     loop_stack,
 )
 
@@ -160,8 +160,8 @@ class Watchdog:
         at_ns = time.perf_counter_ns()
         # Before the stack, which proves it: the loop may run on between the two.
         task = self._task()
-        frames = current_frames()
-        stack = loop_stack(frames.get(self._loop_ident), account.runner, self._waiting)
+        seen, frames = look(self._loop_ident, account.runner)
+        stack = loop_stack(seen, self._waiting)
         if stack is not None and stack.codes[-1] is _TICK:
             # It has come, late as it is: the stall is over.
             return
