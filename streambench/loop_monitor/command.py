@@ -22,7 +22,8 @@ from streambench.loop_monitor.limits import Limit, Outcome
 from streambench.loop_monitor.program import Program, ends_when_told, run
 from streambench.loop_monitor.refusals import LoopMonitorError, free_threaded
 from streambench.loop_monitor.report import LoopReport
-from streambench.loop_monitor.verdict import verdict
+from streambench.loop_monitor.tables import FORMATS, TABLE, render
+from streambench.loop_monitor.verdict import shaped, verdict
 
 USAGE = (
     'streambench loop [OPTION ...] SCRIPT.py [ARGUMENT ...]\n'
@@ -110,6 +111,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar='EXPRESSION',
         help="such as 'loop_lag_p99 < 5ms' or 'loop_stalls == 0'; repeatable; exit code 99 if missed",
+    )
+    add(
+        '--format',
+        choices=FORMATS,
+        default=TABLE,
+        help='how the table of culprits is written: for eyes, for programs (raw values), or Markdown '
+        f'(default {TABLE})',
     )
     add('--speedscope', metavar='FILE', help='write a flame graph of the stalls only, for speedscope')
     add('--trace', metavar='FILE', help='write trace events, for Perfetto or Chrome')
@@ -258,7 +266,12 @@ def _attach(program: Program | None, chosen: argparse.Namespace, wanted: Sequenc
 def _tell(found: _Found, chosen: argparse.Namespace, wanted: Sequence[Limit]) -> int:
     """Print and write what was found; return the exit code."""
     outcomes = [limit.evaluate(figures(found.reports)) for limit in wanted]
-    _say(_text(found, outcomes))
+    if chosen.format == TABLE:
+        _say(_text(found, outcomes))
+    else:
+        notes = [f'not watched: {reason}' for reason in found.not_watched]
+        notes += [outcome.text for outcome in outcomes]
+        _say(render(shaped(found.reports, notes), chosen.format))
     written = _write(found, outcomes, chosen)
     return found.code or (0 if written else 3) or limits.exit_code(outcomes)
 

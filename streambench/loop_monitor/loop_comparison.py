@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from streambench.loop_monitor.program import EXIT_INTERRUPTED, Program
 from streambench.loop_monitor.refusals import LoopMonitorError
+from streambench.loop_monitor.tables import TABLE, Shaped, render
 
 ARMS = ('asyncio', 'control', 'uvloop')
 LOOP_OF = {'asyncio': 'asyncio', 'control': 'asyncio', 'uvloop': 'uvloop'}
@@ -141,10 +142,10 @@ def compare(program: Program, chosen: argparse.Namespace, *, pairs: int) -> int:
         _progress('')
         if len(rounds) < 2:
             return EXIT_INTERRUPTED
-        print(text(program, chosen.level, rounds))
+        print(text(program, chosen.level, rounds, form=chosen.format))
         return EXIT_INTERRUPTED
     _progress('')
-    print(text(program, chosen.level, rounds))
+    print(text(program, chosen.level, rounds, form=chosen.format))
     return 0
 
 
@@ -220,12 +221,25 @@ def _figures(file: Path, loop: str) -> Figures:
     return {**content['figures'], 'cpu_s': cpu_s, 'stall_low_s': low_s}
 
 
-def text(program: Program, level: str, rounds: Sequence[Mapping[str, Figures]]) -> str:
-    """Return the comparison as a table with its legend."""
-    rows = [['', 'asyncio', 'uvloop', 'uvloop/asyncio', 'range', 'asyncio/asyncio', '']]
+def text(
+    program: Program, level: str, rounds: Sequence[Mapping[str, Figures]], *, form: str = TABLE
+) -> str:
+    """Return the comparison as a table with its legend.
+
+    Args:
+        program: What ran.
+        level: Level of the monitor.
+        rounds: Figures of each arm, round by round.
+        form: One of `tables.FORMATS`.
+    """
+    head = ['', 'asyncio', 'uvloop', 'uvloop/asyncio', 'range', 'asyncio/asyncio', '']
+    rows, raw = [], []
     for name, key, factor, least in FIGURES:
         values = [{arm: (each[arm][key] or 0.0) for arm in ARMS} for each in rounds]
         found = difference(name, values, least)
+        raw.append([*(getattr(found, field.name) for field in fields(found)), found.outcome])
+        # In the unit that the name says.
+        raw[-1][1:3] = [found.asyncio * factor, found.uvloop * factor]
         rows.append(
             [
                 name,
@@ -237,26 +251,27 @@ def text(program: Program, level: str, rounds: Sequence[Mapping[str, Figures]]) 
                 found.outcome,
             ]
         )
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    title = (
+        f'{program.text} on asyncio and uvloop, level {level}, {len(rounds)} rounds in rotating order'
+    )
+    legend = [
+        'A difference is shown only where every round lies outside of what asyncio differs from '
+        'itself.',
+        'No selector is replaced; libuv accounts for its idle time, which costs uvloop up to 1 %.',
+    ]
+    if form != TABLE:
+        names = [*(field.name for field in fields(LoopDifference)), 'outcome']
+        notes = [title, *legend]
+        return render(Shaped(names=names, rows=raw, head=head, texts=rows, notes=notes), form)
+    widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
     lines = [
         '  '.join(
             cell.ljust(width) if number in (0, len(row) - 1) else cell.rjust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in rows
+        for row in (head, *rows)
     ]
-    return '\n'.join(
-        [
-            f'{program.text} on asyncio and uvloop, level {level}, {len(rounds)} rounds in rotating '
-            'order',
-            '',
-            *lines,
-            '',
-            'A difference is shown only where every round lies outside of what asyncio differs from '
-            'itself.',
-            'No selector is replaced; libuv accounts for its idle time, which costs uvloop up to 1 %.',
-        ]
-    )
+    return '\n'.join([title, '', *lines, '', *legend])
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from streambench.loop_monitor.culprits import Culprit, culprits, task_label, user_frame
 from streambench.loop_monitor.figures import Value, figures, longest_stall_s, span_s
 from streambench.loop_monitor.report import Frame, LoopReport, StallEvent
+from streambench.loop_monitor.tables import Shaped
 
 ROWS = 10
 LOOPS = 4
@@ -23,6 +24,8 @@ BUSY, BUSY_LATER = 0.95, 0.1
 DOMINANT = 0.5
 LITTLE = 0.001
 ABSENT = '–'
+HEAD = ['total ms', 'count', 'max ms', 'of stalls', 'cause', 'task', 'in your code', 'leaf']
+NAMES = ['total_s', 'count', 'max_s', 'share', 'cause', 'tasks', 'thread', 'in_your_code', 'leaf']
 
 
 def ms(value: Value) -> str:
@@ -110,9 +113,8 @@ def _table(rows: Sequence[Sequence[str]], words: int) -> list[str]:
 
 def culprits_table(found: Sequence[Culprit]) -> str:
     """Return the table of culprits; its last row is what nobody is charged with."""
-    head = ['total ms', 'count', 'max ms', 'of stalls', 'cause', 'task', 'in your code', 'leaf']
     *known, nobody = found
-    rows = [head, *map(_row, known[:ROWS])]
+    rows = [HEAD, *map(_row, known[:ROWS])]
     rest = known[ROWS:]
     if rest:
         rows.append(
@@ -225,6 +227,33 @@ def verdict(reports: Sequence[LoopReport]) -> str:
         if len(notes) > NOTES:
             lines.append(f'- {counted(len(notes) - NOTES, "more note")}')
     return '\n'.join(lines)
+
+
+def shaped(reports: Sequence[LoopReport], notes: Sequence[str]) -> Shaped:
+    """Return all culprits with raw values, and what to know about them.
+
+    Args:
+        reports: One for each loop.
+        notes: What else is to be said.
+    """
+    watched = [report for report in reports if report.level != 'off' and report.lag.count]
+    if not watched:
+        return Shaped(names=NAMES, rows=[], head=HEAD, texts=[], notes=[verdict(reports), *notes])
+    found = culprits(watched)
+    return Shaped(
+        names=NAMES,
+        rows=[
+            [
+                *(each.total_s, each.count, each.max_s, each.share, each.cause),
+                *('; '.join(each.tasks), each.thread),
+                *(place(frame, width=WIDE) if frame else None for frame in (each.user, each.leaf)),
+            ]
+            for each in found
+        ],
+        head=HEAD,
+        texts=list(map(_row, found)),
+        notes=[_answer(watched, found, figures(watched)), *lints(watched), *_notes(watched), *notes],
+    )
 
 
 def stall_text(stall: StallEvent) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import signal
@@ -16,7 +17,9 @@ import pytest
 
 from streambench.loop_monitor import command, limits
 from streambench.loop_monitor.figures import METRICS
-from streambench.loop_monitor.loop_comparison import ARMS, difference
+from streambench.loop_monitor.loop_comparison import ARMS, FIGURES, difference
+from streambench.loop_monitor.loop_comparison import text as comparison_text
+from streambench.loop_monitor.program import Program
 from streambench.loop_monitor.refusals import LoopMonitorError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -215,6 +218,31 @@ def test_thresholds_and_exact(tmp_path: Path) -> None:
     assert profile([*words, 'program.py', '7'], place=tmp_path).returncode == 7
 
 
+@pytest.mark.parametrize('form', ['json', 'csv', 'md'])
+def test_the_table_has_other_forms(form: str, tmp_path: Path) -> None:
+    """For programs all culprits with raw values, for a page what a person reads."""
+    write(tmp_path, BLOCKING.replace('{run}', 'asyncio.run(main())'))
+    done = profile(['--format', form, '--threshold', 'loop_stalls > 0', 'program.py'], place=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if form == 'md':
+        head, ruler, first, *_ = done.stderr.splitlines()
+        assert head.startswith('| total ms | count | max ms |')
+        assert ruler.count('---') == head.count(' | ') + 1
+        assert 'program.py' in first
+        assert '- pass: loop_stalls > 0 · ' in done.stderr
+        return
+    if form == 'json':
+        found = json.loads(done.stderr)
+        rows = found['rows']
+        assert found['notes'][0].startswith('held up for')
+        assert 'pass: loop_stalls > 0' in found['notes'][-1]
+    else:
+        rows = list(csv.DictReader(done.stderr.splitlines()))
+    assert 'program.py' in rows[0]['in_your_code']
+    assert rows[-1]['cause'] == 'unattributed'
+    assert sum(float(row['share']) for row in rows) == pytest.approx(1)
+
+
 def test_an_error_of_the_program_is_its_own(tmp_path: Path) -> None:
     write(tmp_path, 'import asyncio\nasync def main(): raise ValueError("oops")\nasyncio.run(main())\n')
     done = profile(['program.py'], place=tmp_path)
@@ -313,6 +341,13 @@ def test_compare_loops_beside_a_control(tmp_path: Path) -> None:
     assert cells[0] == 'run time, s'
     assert 0.7 <= float(cells[3]) <= 1.4
     assert cells[-1].startswith(('no difference', 'uvloop has'))
+    arms = [dict.fromkeys(ARMS, dict.fromkeys((key for _, key, _, _ in FIGURES), 2e-3))] * 3
+    shown = comparison_text(
+        Program(target='x.py', module=False, arguments=()), 'lite', arms, form='json'
+    )
+    lag = json.loads(shown)['rows'][2]
+    assert (lag['name'], lag['asyncio'], lag['ratio']) == ('lag p50, ms', 2.0, 1.0)
+    assert lag['outcome'] == 'no difference shown'
     runner = 'asyncio.Runner(loop_factory=uvloop.Loop)'
     write(tmp_path, f'import asyncio, uvloop\nwith {runner} as r: r.run(asyncio.sleep(0.1))\n')
     done = profile(['--compare-loops', '--pairs', '3', 'program.py'], place=tmp_path)
