@@ -140,15 +140,20 @@ def main(arguments: Sequence[str]) -> int:
     except (AttributeError, OSError):
         watch = None
     scratch = _make_scratch() if '--scratch' in rest else None
-    child = subprocess.Popen(arguments[split + 1 :], preexec_fn=_die_with_leash)
-
     told: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, frame: FrameType | None) -> None:
         told.append(number)
-        child.send_signal(number)
+        if child is not None:
+            child.send_signal(number)
 
+    # From before there is a child: who ends the leash takes its end for that of the command.
     signal.signal(signal.SIGTERM, forward)
+    child = subprocess.Popen(arguments[split + 1 :], preexec_fn=_die_with_leash)
+    if told:
+        child.send_signal(told[0])
+    # The command doesn't inherit this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The child's end wakes the wait at once; without it, a short poll has to do.
     ended = os.pidfd_open(child.pid) if watch is not None else None
