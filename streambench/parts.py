@@ -37,7 +37,6 @@ class Parts:
         self._encodings = {name: 'DELTA_BINARY_PACKED' for name, kind in kinds.items() if kind is int}
         self._tables: list[pyarrow.Table] = []
         self._rows = 0
-        self._number = 0
         self._since = time.monotonic()
         self.completing: Callable[[pyarrow.Table], pyarrow.Table] | None = None
         self.paths: list[Path] = []
@@ -75,7 +74,7 @@ class Parts:
         if self.completing is not None:
             table = self.completing(table)
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        path = self._directory / f'part-{self._number:04d}.parquet'
+        path = self._directory / f'part-{len(self.paths):04d}.parquet'
         unsealed = path.with_suffix('.tmp')
         try:
             pyarrow.parquet.write_table(
@@ -86,4 +85,3 @@ class Parts:
             raise
         unsealed.rename(path)
         self.paths.append(path)
-        self._number += 1

@@ -21,14 +21,18 @@ class ProgressLine:
     Args:
         stream: Where to.
         runs: Runs of the plan.
+        begun_at: When the plan began, of time.monotonic; now if absent.
+
+    Attributes:
+        begun_at: The same.
     """
 
-    def __init__(self, stream: TextIO, *, runs: int) -> None:
+    def __init__(self, stream: TextIO, *, runs: int, begun_at: float | None = None) -> None:
         self._stream = stream
         self._runs = runs
         self._moving = stream.isatty()
         self._said_at = -PIPE_INTERVAL_S
-        self._begun_at = time.monotonic()
+        self.begun_at = time.monotonic() if begun_at is None else begun_at
         self._doing = ''
 
     def __call__(self, progress: Progress) -> None:
@@ -41,7 +45,7 @@ class ProgressLine:
         if not fresh and now - self._said_at < wait:
             return
         self._doing, self._said_at = key, now
-        text = f'[{now - self._begun_at:4.0f} s] {self._text(progress)}'
+        text = f'[{now - self.begun_at:4.0f} s] {self._text(progress)}'
         if self._moving:
             width = shutil.get_terminal_size().columns - 1
             self._write('\r\x1b[K' + text[:width])

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,19 @@ def make_run_directory(root: str) -> Path:
     raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a run directory holds.
+
+    Attributes:
+        rows: Rows of its runs.
+        parts: Parts of each kind of row.
+    """
+
+    rows: tuple[RunRow, ...]
+    parts: Mapping[str, tuple[Path, ...]]
+
+
 class Recorder:
     """Write results into a run directory.
 
@@ -84,6 +97,13 @@ class Recorder:
         self._loop = Parts(directory / LOOP, LoopSecondRow)
         self._lags = Parts(directory / LAGS, LagRow)
         self._stalls = Parts(directory / STALLS, StallRow)
+        self._parts = {
+            ITEMS: self._items,
+            SERIES: self._series,
+            LOOP: self._loop,
+            LAGS: self._lags,
+            STALLS: self._stalls,
+        }
         self._packer = Packer(ItemRow)
         self._waiting_series: list[SeriesRow] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='recorder')
@@ -218,6 +238,18 @@ class Recorder:
     def _seal(self) -> None:
         self._items.seal()
         self._series.seal()
+
+    @property
+    def written(self) -> Written:
+        """What is in the directory so far."""
+        parts = {kind: tuple(parts.paths) for kind, parts in self._parts.items()}
+        return Written(rows=tuple(self.rows), parts=parts)
+
+    def go_on(self, written: Written) -> None:
+        """Take what another process has written, so that what comes is written after it."""
+        self.rows[:] = written.rows
+        for kind, paths in written.parts.items():
+            self._parts[kind].paths[:] = paths
 
     @property
     def item_parts(self) -> list[Path]:

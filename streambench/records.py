@@ -339,6 +339,8 @@ else:
         slots=True,
         kw_only=True,
     )
+    # Where it is found again, in another process too.
+    RunRow.__module__ = __name__
 
 PSBENCH_COLUMNS = tuple(entry.name for entry in fields(RunRow))[:11]
 

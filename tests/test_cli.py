@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from streambench import __version__, registry
@@ -284,3 +285,9 @@ def test_two_loops_are_measured_in_one_plan(tmp_path: Path) -> None:
     assert [row[names.index('loop')] for row in rows] == ['asyncio', 'uvloop']
     assert [row[names.index('completed_tasks')] for row in rows] == ['4', '4']
     assert re.search(r'default +asyncio', done.stdout)
+    # Threads: each loop had a process of its own, and what both wrote is one whole.
+    items = pyarrow.parquet.read_table(results.parent / 'items').to_pylist()
+    assert len({(item['run'], item['worker_pid']) for item in items}) == 2
+    assert len({item['worker_pid'] for item in items}) == 2
+    assert main(['check', str(results.parent)]) == EXIT_OK
+    assert len(json.loads((results.parent / 'summary.json').read_text())['runs']) == 2

@@ -8,12 +8,13 @@ import shlex
 import shutil
 import signal
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from streambench import log
+from streambench.cli.apart import make_apart
+from streambench.cli.sessions import Made, loop_factory, make_here
 from streambench.cli.terminal import aside, complain, say
 from streambench.environment import collect
 from streambench.errors import (
@@ -25,22 +26,16 @@ from streambench.errors import (
     StreamBenchError,
     first_exit_code,
 )
-from streambench.narrowing import narrow
 from streambench.outcomes import outcomes
 from streambench.plan import Plan
 from streambench.progress import ProgressLine
-from streambench.recorder import Recorder, make_run_directory
+from streambench.recorder import ITEMS, Recorder, make_run_directory
 from streambench.records import RunRow, column_names
 from streambench.report import runs_text, screen
-from streambench.run_spec import RunSpec
-from streambench.session import Session, open_session
 from streambench.tables import TABLE
 from streambench.thresholds import FAIL, exit_code
 from streambench.verdict import ABORTED, COMPLETE, INVALID, exit_codes
-from streambench.wording import workers_text
 
-# Why a plan ends before its last run, beside a threshold with `abort:`.
-NARROW = 'narrow'
 OUR_FILES = (
     'config.toml',
     'environment.json',
@@ -51,75 +46,6 @@ OUR_FILES = (
     'stalls',
     'runinfo',
 )
-
-
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    if name == 'asyncio':
-        return asyncio.new_event_loop
-    try:
-        import uvloop
-    except ImportError:
-        raise ConfigError(
-            '--loop uvloop: the package is not installed here; `pip install uvloop`, or --loop asyncio.'
-        ) from None
-    return uvloop.new_event_loop
-
-
-def _head(session: Session, runs: Sequence[RunSpec]) -> str:
-    """Return what runs were measured with: servers, executor, division of the workers."""
-    divisions = '; '.join(dict.fromkeys(map(workers_text, runs)))
-    config = session.config
-    executor = f'{config.executor} {config.executor_plugin.detail}'.strip()
-    servers = [
-        f'{server} ×{number}' if number > 1 else server
-        for server, number in Counter(session.servers).items()
-    ]
-    return ' · '.join([' + '.join(servers), f'{executor}: {divisions}'])
-
-
-async def _run(
-    plan: Plan,
-    sessions: Sequence[Sequence[RunSpec]],
-    recorder: Recorder,
-    errors: list[Exception],
-    heads: list[str],
-    line: ProgressLine,
-) -> str:
-    """Make the runs of sessions that share a loop; return why the plan ends here, if it does.
-
-    What ended a run early goes to `errors`, what the sessions were made with to `heads`.
-    """
-    share, points = plan.first.until_narrow, len({run.point for run in plan.runs})
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-
-    def interrupt() -> None:
-        # A second signal must not wait for the first one's tidying up.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
-    try:
-        async with recorder:
-            for runs in sessions:
-                async with open_session(
-                    runs[0].config, slots=runs[0].opened_slots, recorder=recorder, report=line
-                ) as session:
-                    heads.append(_head(session, runs))
-                    for spec in runs:
-                        result = await session.run(spec)
-                        if result.error is not None:
-                            errors.append(result.error)
-                        if result.aborted:
-                            return ABORTED
-                        if share is not None and narrow(recorder.rows, share, points=points):
-                            return NARROW
-    finally:
-        line.clear()
-    return ''
 
 
 def _describe(plan: Plan, recorder: Recorder) -> None:
@@ -134,23 +60,21 @@ def measure(plan: Plan, *, form: str = TABLE) -> int:
         plan: The plan.
         form: How results are shown, one of `tables.FORMATS`.
     """
-    for config in {spec.config.loop: spec.config for spec in plan.runs}.values():
-        _loop_factory(config.loop)
+    for name in {spec.config.loop for spec in plan.runs}:
+        loop_factory(name)
     _check_names(plan)
     codes: set[int] = set()
-    errors: list[Exception] = []
-    heads: list[str] = []
+    made = Made()
     recorder: Recorder | None = None
-    ended = ''
     with _terminated_like_interrupted():
         try:
             recorder = _recorder(plan)
             _describe(plan, recorder)
-            ended = _make(plan, recorder, errors, heads)
+            _make(plan, recorder, made)
         except (asyncio.CancelledError, KeyboardInterrupt):
             codes.add(EXIT_INTERRUPTED)
         except StreamBenchError as failure:
-            errors.insert(0, failure)
+            made.errors.insert(0, failure)
             codes.add(failure.exit_code)
     rows = recorder.rows if recorder else []
     missed: list[str] = []
@@ -165,7 +89,7 @@ def measure(plan: Plan, *, form: str = TABLE) -> int:
         try:
             screen(
                 rows,
-                head='\n'.join(dict.fromkeys(heads)) + f' · seed {plan.seed}',
+                head='\n'.join(dict.fromkeys(made.heads)) + f' · seed {plan.seed}',
                 directory=str(recorder.directory),
                 again=shlex.join(
                     ['streambench', 'run', '--config', str(recorder.directory / 'config.toml')]
@@ -179,22 +103,22 @@ def measure(plan: Plan, *, form: str = TABLE) -> int:
             # Who reads the first line only has the rest in the run directory.
             pass
         except StreamBenchError as failure:
-            errors.append(failure)
+            made.errors.append(failure)
             codes.add(failure.exit_code)
     if EXIT_INTERRUPTED in codes:
         done = sum(row.ended == COMPLETE for row in rows)
         complain(f'interrupted after {done} of {len(plan.runs)} runs.')
-    elif errors:
-        complain(str(errors[0]))
+    elif made.errors:
+        complain(str(made.errors[0]))
     elif codes == {EXIT_THRESHOLD} and recorder is not None:
         more = f' and {len(missed) - 1} more' if len(missed) > 1 else ''
         complain(f'threshold missed in {missed[0]}{more}; look into {recorder.directory}.')
     elif codes and recorder is not None:
         worst = next(row for row in rows if row.verdict == INVALID)
         complain(f'run {worst.run + 1} is invalid: {worst.reasons}; look into {recorder.directory}.')
-    if ended == ABORTED and len(rows) < len(plan.runs):
+    if made.ended == ABORTED and len(rows) < len(plan.runs):
         complain(f'a threshold with abort: ended the plan after {len(rows)} of {len(plan.runs)} runs.')
-    if recorder is not None and not measured and not _worth_keeping(recorder, errors):
+    if recorder is not None and not measured and not _worth_keeping(recorder, made.errors):
         # It was made for these runs, so everything in it is theirs.
         shutil.rmtree(recorder.directory, ignore_errors=True)
     return first_exit_code(codes)
@@ -202,22 +126,26 @@ def measure(plan: Plan, *, form: str = TABLE) -> int:
 
 def _worth_keeping(recorder: Recorder, errors: Sequence[Exception]) -> bool:
     """Return whether items were written for which no row was, or an error points at logs."""
-    if not recorder.rows and recorder.item_parts:
+    # A process of its own that was killed may have written what nobody here knows of.
+    if not recorder.rows and any((recorder.directory / ITEMS).glob('part-*.parquet')):
         return True
     place = str(recorder.directory)
     return any(isinstance(error, ExecutorError) and place in str(error) for error in errors)
 
 
-def _make(plan: Plan, recorder: Recorder, errors: list[Exception], heads: list[str]) -> str:
-    """Make all runs, each in a loop of its kind; return why the plan ended early, if it did."""
+def _make(plan: Plan, recorder: Recorder, made: Made) -> None:
+    """Make all runs, each in a loop of its kind."""
     line = ProgressLine(sys.stderr, runs=len(plan.runs))
     line.say(runs_text(plan))
-    for name, sessions in itertools.groupby(plan.sessions(), lambda runs: runs[0].config.loop):
-        with asyncio.Runner(loop_factory=_loop_factory(name)) as runner:
-            ended = runner.run(_run(plan, list(sessions), recorder, errors, heads, line))
-            if ended:
-                return ended
-    return ''
+    by_loop = [
+        list(sessions)
+        for _, sessions in itertools.groupby(plan.sessions(), lambda runs: runs[0].config.loop)
+    ]
+    make = make_here if len(by_loop) == 1 else make_apart
+    for sessions in by_loop:
+        make(plan, sessions, recorder, made, line)
+        if made.ended:
+            return
 
 
 @contextmanager

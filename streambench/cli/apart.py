@@ -1,0 +1,208 @@
+"""Sessions in a process of their own, so that nothing one kind of event loop leaves meets the other.
+
+The parent gives it the runs by its standard input, and ends it by closing that: the child ends so too
+if the parent is killed. Results are written by the child; rows and errors come back by a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from asyncio import CancelledError, get_running_loop
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streambench import log
+from streambench.cli.sessions import Made, Sessions, make_here
+from streambench.errors import RunError, StreamBenchError
+from streambench.plan import Plan
+from streambench.progress import ProgressLine
+from streambench.recorder import Recorder, Written
+
+# As multiprocessing does: modules are found where the parent finds them.
+_BEGIN = """\
+import pickle, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from streambench.cli.apart import child
+child({})
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What the child is given.
+
+    Attributes:
+        plan: The plan that the runs belong to.
+        sessions: The runs, session by session.
+        directory: The run directory.
+        written: What is in it already.
+        begun_at: When the plan began, of time.monotonic.
+    """
+
+    plan: Plan
+    sessions: Sessions
+    directory: Path
+    written: Written
+    begun_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Left:
+    """What the child gives back.
+
+    Attributes:
+        written: What is in the run directory.
+        heads: What each session was made with.
+        errors: Class and words of what ended runs early.
+        ended: Why the plan ends before its last run, if it does.
+        failure: Class and words of what ended the sessions.
+        interrupted: Whether they were interrupted.
+    """
+
+    written: Written
+    heads: list[str]
+    errors: list[tuple[type[Exception], str]]
+    ended: str
+    failure: tuple[type[Exception], str] | None
+    interrupted: bool
+
+
+def make_apart(
+    plan: Plan, sessions: Sessions, recorder: Recorder, made: Made, line: ProgressLine
+) -> None:
+    """Make the runs of sessions that share a kind of loop, in a process of their own.
+
+    Args:
+        plan: The plan that they belong to.
+        sessions: Their runs, session by session.
+        recorder: Takes the results.
+        made: Takes what else comes of them.
+        line: Says what is being done.
+
+    Raises:
+        StreamBenchError: If a session can't be opened or go on, or the process dies.
+        KeyboardInterrupt: If they were interrupted.
+    """
+    given = _Given(
+        plan=plan,
+        sessions=sessions,
+        directory=recorder.directory,
+        written=recorder.written,
+        begun_at=line.begun_at,
+    )
+    back, left = os.pipe()
+    with open(back, 'rb', buffering=0) as answer:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, '-c', _BEGIN.format(left)],
+                stdin=subprocess.PIPE,
+                pass_fds=[left],
+                bufsize=0,
+            )
+        finally:
+            os.close(left)
+        content, interrupted = _talk(process, pickle.dumps(sys.path) + pickle.dumps(given), answer)
+    found: _Left | None = pickle.loads(content) if content else None
+    if found is not None:
+        recorder.go_on(found.written)
+        made.heads += found.heads
+        made.errors += (_error(*each) for each in found.errors)
+        made.ended = found.ended
+    if interrupted or (found is not None and found.interrupted):
+        raise KeyboardInterrupt
+    if found is not None and found.failure is not None:
+        raise _error(*found.failure)
+    if found is None:
+        raise RunError(
+            f'the process of the runs on {sessions[0][0].config.loop} ended with exit code '
+            f'{process.returncode}: look into {str(recorder.directory)!r}.'
+        )
+
+
+def _talk(process: subprocess.Popen[bytes], content: bytes, answer: Any) -> tuple[bytes, bool]:
+    """Return what the process answers, and whether it was to end early."""
+    assert process.stdin is not None
+    parts: list[bytes] = []
+    interrupted = False
+    with process:
+        try:
+            process.stdin.write(content)
+        except BrokenPipeError:
+            # It has ended; its exit code says how.
+            pass
+        except KeyboardInterrupt:
+            process.kill()
+            raise
+        while True:
+            try:
+                while part := answer.read(1 << 20):
+                    parts.append(part)
+                return b''.join(parts), interrupted
+            except KeyboardInterrupt:
+                if interrupted:
+                    # What it has started is on a leash.
+                    process.kill()
+                    raise
+                interrupted = True
+                process.stdin.close()
+
+
+def _error(kind: type[Exception], text: str) -> Exception:
+    """Return an error of another process; its class may want more than words."""
+    return kind.__new__(kind, text)
+
+
+def child(left: int) -> None:
+    """Make the runs that standard input names; called in the process of their own.
+
+    Args:
+        left: File descriptor that takes what comes of them.
+    """
+    os.set_inheritable(left, False)
+    given: _Given = pickle.load(sys.stdin.buffer)
+    config = given.plan.first
+    log.set_up(
+        given.directory / config.log_file,
+        file_level=config.log_file_level,
+        terminal_level=config.log_level,
+    )
+    recorder = Recorder(given.directory, csv_file=config.csv_file)
+    recorder.go_on(given.written)
+    made = Made()
+    line = ProgressLine(sys.stderr, runs=len(given.plan.runs), begun_at=given.begun_at)
+    failure: StreamBenchError | None = None
+    interrupted = False
+    try:
+        make_here(given.plan, given.sessions, recorder, made, line, listen=_to_parent)
+    except StreamBenchError as error:
+        failure = error
+    except CancelledError:
+        interrupted = True
+    answer = _Left(
+        written=recorder.written,
+        heads=made.heads,
+        errors=[(type(error), str(error)) for error in made.errors],
+        ended=made.ended,
+        failure=None if failure is None else (type(failure), str(failure)),
+        interrupted=interrupted,
+    )
+    with open(left, 'wb') as file:
+        pickle.dump(answer, file)
+
+
+def _to_parent(interrupt: Callable[[], object]) -> None:
+    """Let the end of standard input interrupt the runs: the parent was, or is gone."""
+    loop, entrance = get_running_loop(), sys.stdin.fileno()
+
+    def ended() -> None:
+        loop.remove_reader(entrance)
+        interrupt()
+
+    loop.add_reader(entrance, ended)
