@@ -104,13 +104,14 @@ async def test_the_culprit_is_named(block: Block, exact: bool) -> None:
     pairs = matched(report, truths)
     right = [(truth, stall) for truth, stall in pairs if block.__name__ in names(stall)]
     # Beside busy neighbours the watchdog may come too late; then nobody is named, never somebody else.
-    assert len(right) >= 6, [(stall.cause, names(stall)) for _, stall in pairs]
-    # Or when it has just come back: then its caller stands there.
+    # How often on a quiet machine: scripts/bench_loop_monitor attribution.
+    assert len(right) > len(pairs) / 2, [(stall.cause, names(stall)) for _, stall in pairs]
+    # Or when it has just come back: then its caller stands there, or what that calls next.
     others = [names(stall) for pair in pairs if pair not in right and names(stall := pair[1])]
-    assert all(each[-1] == 'inject' for each in others), others
+    assert all('inject' in each[-2:] for each in others), others
     causes = [stall.cause for _, stall in pairs]
     # If it had no core for most of the time the machine is named, and it beside it.
-    assert causes.count('callback') + causes.count('cpu-starved') >= 6, causes
+    assert causes.count('callback') + causes.count('cpu-starved') > len(pairs) / 2, causes
     shares = [stall.stacks[0].weight_s / stall.duration_s for _, stall in right]
     assert statistics.median(shares) >= 0.75
     assert [stall.task for _, stall in right].count('the guilty task') >= len(right) - 1
