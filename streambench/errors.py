@@ -30,6 +30,14 @@ class StreamBenchError(Exception):
 
     exit_code = EXIT_RUN
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how another process makes it again: a class may want more than its words."""
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[StreamBenchError], words: tuple[object, ...]) -> StreamBenchError:
+    return kind.__new__(kind, *words)
+
 
 class ConfigError(StreamBenchError):
     """The configuration can't be run as it stands."""

@@ -48,6 +48,17 @@ class Cell:
     text: str
 
 
+def estimate_columns(name: str, head: str) -> tuple[Column, Column, Column]:
+    """Return the columns of a figure with an interval; a person finds that in the figure's cell.
+
+    Args:
+        name: Of the figure, without its unit, seconds.
+        head: Its heading.
+    """
+    low, high = Column(name=f'{name}_low_s'), Column(name=f'{name}_high_s')
+    return Column(name=f'{name}_s', head=head), low, high
+
+
 def add_format_option(parser: argparse._ActionsContainer) -> None:
     """Add `--format` to a command that prints a table."""
     parser.add_argument(

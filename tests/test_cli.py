@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from streambench import __version__, registry
 from streambench.cli import main
 from streambench.cli.arguments import parse
 from streambench.cli.run import plan_of
-from streambench.errors import EXIT_OK, ConfigError
+from streambench.errors import EXIT_OK, BrokerError, ConfigError, StallError, StreamBenchError
 from streambench.plan import Plan
 from streambench.settings import known_options
 
@@ -291,3 +292,17 @@ def test_two_loops_are_measured_in_one_plan(tmp_path: Path) -> None:
     assert len({item['worker_pid'] for item in items}) == 2
     assert main(['check', str(results.parent)]) == EXIT_OK
     assert len(json.loads((results.parent / 'summary.json').read_text())['runs']) == 2
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        StallError('nothing moved', sent=3, received=2, submitted=1, completed=0),
+        BrokerError('it is gone: start it', reason='gone'),
+        ConfigError('no'),
+    ],
+)
+def test_an_error_comes_back_from_another_process(error: StreamBenchError) -> None:
+    """Its words, its class and what it carries, whatever its class wants to be made."""
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -59,18 +59,14 @@ class _Left:
 
     Attributes:
         written: What is in the run directory.
-        heads: What each session was made with.
-        errors: Class and words of what ended runs early.
-        ended: Why the plan ends before its last run, if it does.
-        failure: Class and words of what ended the sessions.
+        made: What else came of the runs.
+        failure: What ended the sessions.
         interrupted: Whether they were interrupted.
     """
 
     written: Written
-    heads: list[str]
-    errors: list[tuple[type[Exception], str]]
-    ended: str
-    failure: tuple[type[Exception], str] | None
+    made: Made
+    failure: StreamBenchError | None
     interrupted: bool
 
 
@@ -112,13 +108,13 @@ def make_apart(
     found: _Left | None = pickle.loads(content) if content else None
     if found is not None:
         recorder.go_on(found.written)
-        made.heads += found.heads
-        made.errors += (_error(*each) for each in found.errors)
-        made.ended = found.ended
+        made.heads += found.made.heads
+        made.errors += found.made.errors
+        made.ended = found.made.ended
     if interrupted or (found is not None and found.interrupted):
         raise KeyboardInterrupt
     if found is not None and found.failure is not None:
-        raise _error(*found.failure)
+        raise found.failure
     if found is None:
         raise RunError(
             f'the process of the runs on {sessions[0][0].config.loop} ended with exit code '
@@ -154,11 +150,6 @@ def _talk(process: subprocess.Popen[bytes], content: bytes, answer: Any) -> tupl
                 process.stdin.close()
 
 
-def _error(kind: type[Exception], text: str) -> Exception:
-    """Return an error of another process; its class may want more than words."""
-    return kind.__new__(kind, text)
-
-
 def child(left: int) -> None:
     """Make the runs that standard input names; called in the process of their own.
 
@@ -185,14 +176,7 @@ def child(left: int) -> None:
         failure = error
     except CancelledError:
         interrupted = True
-    answer = _Left(
-        written=recorder.written,
-        heads=made.heads,
-        errors=[(type(error), str(error)) for error in made.errors],
-        ended=made.ended,
-        failure=None if failure is None else (type(failure), str(failure)),
-        interrupted=interrupted,
-    )
+    answer = _Left(written=recorder.written, made=made, failure=failure, interrupted=interrupted)
     with open(left, 'wb') as file:
         pickle.dump(answer, file)
 

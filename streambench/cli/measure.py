@@ -43,6 +43,7 @@ OUR_FILES = (
     'items',
     'series',
     'loop',
+    'lags',
     'stalls',
     'runinfo',
 )

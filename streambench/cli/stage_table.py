@@ -8,7 +8,7 @@ from typing import Any
 from streambench.clocks import ACROSS, inseparable_within_s
 from streambench.stages import LOOP_WAIT, QUANTILES, STAGES
 from streambench.summary import samples_needed
-from streambench.tables import Cell, Column, render
+from streambench.tables import Cell, Column, estimate_columns, render
 from streambench.wording import ms_text
 
 TOGETHER = 'dispatch + return'
@@ -31,15 +31,7 @@ def stages_table(rows: Sequence[Mapping[str, Any]], *, form: str, notes: Sequenc
         Column(name='stage', head='stage, ms', left=True),
         Column(name='n', head='n'),
         Column(name='mean_s', head='mean'),
-        *(
-            column
-            for name in QUANTILES
-            for column in (
-                Column(name=f'{name}_s', head=name.replace('_', '.')),
-                Column(name=f'{name}_low_s'),
-                Column(name=f'{name}_high_s'),
-            )
-        ),
+        *(column for name in QUANTILES for column in estimate_columns(name, name.replace('_', '.'))),
         Column(name='max_s', head='max'),
     ]
     lines = [line for row in rows for line in _lines(row)]

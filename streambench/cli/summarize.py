@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from streambench.cli.terminal import aside, say
 from streambench.errors import EXIT_OK, ConfigError
-from streambench.tables import CSV, Cell, Column, add_format_option, render
+from streambench.tables import CSV, Cell, Column, add_format_option, estimate_columns, render
 
 if TYPE_CHECKING:
     from streambench.recount import Recount
@@ -180,15 +180,7 @@ def runs_table(found: Sequence[Recount], *, form: str, notes: Sequence[str]) -> 
         Column(name='efficiency', head='efficiency'),
         Column(name='throughput_per_s', head='items/s'),
         Column(name='sojourn_n'),
-        *(
-            column
-            for name in SHOWN
-            for column in (
-                Column(name=f'sojourn_{name}_s', head=f'sojourn {name}' if name == 'p50' else name),
-                Column(name=f'sojourn_{name}_low_s'),
-                Column(name=f'sojourn_{name}_high_s'),
-            )
-        ),
+        *_sojourn_columns(),
         Column(name='sojourn_growth_s'),
         Column(name='waiting_explained_percent'),
         Column(name='waiting_unexplained_p50_s'),
@@ -198,6 +190,11 @@ def runs_table(found: Sequence[Recount], *, form: str, notes: Sequence[str]) -> 
         Column(name='reasons'),
     ]
     return render(columns, [_cells(columns, entry) for entry in found], form=form, notes=notes)
+
+
+def _sojourn_columns() -> Iterator[Column]:
+    for name in SHOWN:
+        yield from estimate_columns(f'sojourn_{name}', f'sojourn {name}' if name == 'p50' else name)
 
 
 def _cells(columns: Sequence[Column], entry: Recount) -> list[Any]:
@@ -271,15 +268,7 @@ def seconds_table(
         *(Column(name=name, head=name.replace('_', ' ')) for name in STATE),
         Column(name='throughput_per_s', head='items/s'),
         Column(name='sojourn_n', head='n due'),
-        *(
-            column
-            for name in SHOWN
-            for column in (
-                Column(name=f'sojourn_{name}_s', head=f'sojourn {name}' if name == 'p50' else name),
-                Column(name=f'sojourn_{name}_low_s'),
-                Column(name=f'sojourn_{name}_high_s'),
-            )
-        ),
+        *_sojourn_columns(),
     ]
     rows = []
     for second in (second for entry in found for second in seconds_of(directory, entry)):
