@@ -49,7 +49,7 @@ async def test_lag_is_free_of_coordinated_omission() -> None:
     assert sum(second.ticks for second in report.seconds) == lag.count
     assert sum(second.stall_s for second in report.seconds) == pytest.approx(report.stall_s, rel=0.01)
     busiest = max(report.seconds, key=lambda second: second.stall_s)
-    assert busiest.lag_max_s == pytest.approx(0.5, abs=0.02)
+    assert busiest.lag_max_s == pytest.approx(block_s, abs=interval_s + noise_s + 0.01)
     assert report.stall_time_fraction == pytest.approx(report.stall_s / report.wall_s)
     longest_s = max(stall.duration_s for stall in report.stalls)
     assert longest_s == pytest.approx(block_s, abs=interval_s + noise_s)
@@ -144,13 +144,15 @@ async def test_collections_are_counted_by_generation() -> None:
 async def test_snapshot_counts_the_stall_that_lasts() -> None:
     async with LoopMonitor(exact=True) as monitor:
         await asyncio.sleep(0.05)
+        begin = time.perf_counter()
         culprit_sleep(0.1)
         during = monitor.snapshot()
+        block_s = time.perf_counter() - begin
         await asyncio.sleep(0.05)
         after = monitor.snapshot()
     assert during.stall_count >= 1
     assert during.stalls[-1].unfinished
-    assert during.stalls[-1].duration_s == pytest.approx(0.1, abs=0.04)
+    assert during.stalls[-1].duration_s == pytest.approx(block_s, abs=0.04)
     assert during.stalls[-1].cause == 'callback'
     # The stall that lasted is counted once, when it is over.
     long = [stall for stall in after.stalls if stall.duration_s > 0.08]
@@ -163,12 +165,14 @@ async def test_snapshot_counts_the_stall_that_lasts() -> None:
 async def test_a_stall_at_the_end_counts() -> None:
     async with LoopMonitor(exact=True) as monitor:
         await asyncio.sleep(0.05)
+        begin = time.perf_counter()
         culprit_sleep(0.06)
+        block_s = time.perf_counter() - begin
     stall = monitor.report().stalls[-1]
     assert stall.unfinished
-    assert stall.duration_s == pytest.approx(0.06, abs=0.03)
+    assert stall.duration_s == pytest.approx(block_s, abs=0.03)
     assert stall.stacks[0].frames[-1].function == 'culprit_sleep'
-    assert monitor.report().lag.max_s == pytest.approx(0.055, abs=0.03)
+    assert monitor.report().lag.max_s == pytest.approx(block_s - 0.005, abs=0.03)
 
 
 async def test_a_block_before_the_first_tick_is_seen() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import selectors
+import statistics
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import uvloop
 
 from streambench.loop_monitor import LoopMonitor, LoopMonitorError, deadline, libuv, ticks
 from tests.living import threads
-from tests.loop_monitor.blocks import culprit_sleep
+from tests.loop_monitor.blocks import culprit_sleep, inject, matched
 
 LOOPS = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
 ROOT = Path(__file__).parent.parent.parent
@@ -84,14 +85,17 @@ def test_a_callback_without_a_frame(make: type, may_block: None) -> None:
     loop = make()
     monitor = LoopMonitor()
     loop.call_soon(monitor.start)
-    loop.call_later(0.05, time.sleep, 0.06)
-    loop.run_until_complete(asyncio.sleep(0.15))
+    for at_s in (0.05, 0.2, 0.35):
+        loop.call_later(at_s, time.sleep, 0.06)
+    loop.run_until_complete(asyncio.sleep(0.5))
     loop.call_soon(monitor.stop)
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    stall = max(monitor.report().stalls, key=lambda stall: stall.duration_s)
-    assert stall.duration_s == pytest.approx(0.06, abs=0.02)
-    assert stall.cause == ('callback' if make is asyncio.SelectorEventLoop else 'unattributed')
+    by_length = sorted(monitor.report().stalls, key=lambda stall: stall.duration_s)
+    # A neighbour may lengthen one of the three, or take the core away in it, or be one more.
+    assert statistics.median(s.duration_s for s in by_length[-3:]) == pytest.approx(0.06, abs=0.02)
+    cause = 'callback' if make is asyncio.SelectorEventLoop else 'unattributed'
+    assert [stall.cause for stall in by_length[-3:]].count(cause) >= 2
 
 
 @pytest.mark.parametrize('make', LOOPS)
@@ -316,17 +320,19 @@ async def test_without_timerfd_the_loop_s_timer_ticks(
     monkeypatch.setattr(deadline, 'open_timer', no_timer)
     async with LoopMonitor(exact=True) as monitor:
         await asyncio.sleep(0.3)
-        culprit_sleep(0.05)
-        await asyncio.sleep(0.05)
+        truths = await inject(culprit_sleep, 0.05, 5)
     report = monitor.report()
     assert report.tick_source == 'call_at'
     assert report.tick_floor_s == 0.001
     assert any('no such timer here' in line for line in report.unavailable)
     assert report.lag.count == pytest.approx(report.wall_s / report.interval_s, abs=1.5)
-    assert max(stall.duration_s for stall in report.stalls) == pytest.approx(0.05, abs=0.015)
-    assert (report.lag.percentile(50) or 1) < 0.005
+    pairs = matched(report, truths)
+    assert len(pairs) == len(truths)
+    errors = [stall.duration_s - truth.length_s for truth, stall in pairs]
+    assert abs(statistics.median(errors)) < 0.015, errors
+    assert (report.wakeup_lag.percentile(50) or 1) < 0.005
     # The watchdog sleeps without it, too.
-    assert [stall.cause for stall in report.stalls if stall.duration_s > 0.03] == ['callback']
+    assert [stall.cause for _, stall in pairs].count('callback') >= 3
     assert report.gil_wakeup_delay.count >= 2
 
 
