@@ -70,13 +70,17 @@ def test_a_stall_of_the_loop_is_found_and_blamed(
     factory: Callable[[], asyncio.AbstractEventLoop], changes: dict[str, Any], source: str
 ) -> None:
     """80 ms of a callback: one stall, its culprit, the items that it held up, and the answer."""
-    with asyncio.Runner(loop_factory=factory) as runner:
-        found = runner.run(measure(hold_the_loop, **changes))
+    for _ in range(5):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            found = runner.run(measure(hold_the_loop, **changes))
+        longest = max(found['stalls'], key=lambda stall: stall['duration_s'])
+        # Where others had the core for most of it, they are to blame: that is no experiment.
+        if longest['cause'] != 'cpu-starved':
+            break
     row: RunRow = found['row']
     assert row.loop_profile == 'fine'
     assert row.loop_utilization_source == source
     assert (row.loop_utilization is None) == (source == 'unavailable')
-    longest = max(found['stalls'], key=lambda stall: stall['duration_s'])
     assert longest['low_s'] <= STALL_S + 0.02
     assert longest['high_s'] >= STALL_S - 0.02
     assert longest['cause'] == 'callback'

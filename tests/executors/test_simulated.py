@@ -119,6 +119,13 @@ async def test_waiting_tasks_start_without_drift() -> None:
 
 async def test_an_outcome_comes_when_the_task_ends() -> None:
     """An outcome never comes before its end, and at the median as late as an idle timer and 1 ms."""
+    # What takes the core away from one of three groups decides nothing.
+    over_s = [await lateness_beyond_the_noise_s() for _ in range(3)]
+    assert statistics.median(over_s) < 0.001, over_s
+
+
+async def lateness_beyond_the_noise_s() -> float:
+    """Return how late the median outcome of a hundred comes, less the lateness of an idle timer."""
     noise_s = await timer_noise_s()
     late: list[int] = []
 
@@ -137,7 +144,7 @@ async def test_an_outcome_comes_when_the_task_ends() -> None:
     # A machine that is busy for a moment is so before, after, or both.
     noise_s = max(noise_s, await timer_noise_s())
     assert min(late) >= 0
-    assert statistics.median(late) / NS_PER_S < noise_s + 0.001
+    return statistics.median(late) / NS_PER_S - noise_s
 
 
 async def test_an_outcome_is_a_worker_s() -> None:

@@ -19,7 +19,10 @@ PERIOD_S = 0.005
 
 
 class IdleTimer:
-    """A thread that sleeps again and again, and notes how late it wakes, as long as its block."""
+    """A thread that ticks, and notes how late each tick is, as long as its block lasts.
+
+    Ticks keep their schedule, as items do: a pause makes all those late that were due in it.
+    """
 
     def __init__(self) -> None:
         self._late_ns: list[int] = []
@@ -43,13 +46,18 @@ class IdleTimer:
 
     def _watch(self) -> None:
         period_ns = round(PERIOD_S * NS_PER_S)
+        due_ns = now_ns() + period_ns
         while not self._over.is_set():
-            due_ns = now_ns() + period_ns
-            time.sleep(PERIOD_S)
-            self._late_ns.append(now_ns() - due_ns)
+            time.sleep(max(0, due_ns - now_ns()) / NS_PER_S)
+            now = now_ns()
+            # A sleep may end a little too early.
+            self._late_ns += [
+                max(0, now - tick) for tick in range(due_ns, max(now, due_ns + 1), period_ns)
+            ]
+            due_ns += period_ns * (1 + max(0, now - due_ns) // period_ns)
 
     def late_s(self, quantile: float = 0.5) -> float:
-        """Return how late it woke, so far.
+        """Return how late its ticks were, so far.
 
         Args:
             quantile: Which of the latenesses; the same as of the figure that is judged.
