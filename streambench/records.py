@@ -236,8 +236,8 @@ class _RunColumns:
         'Makespan of a queue without overhead, fed the same arrivals.', unit='s'
     )
     efficiency: float | None = column('ideal_makespan_s / makespan_s; absent at sleep 0.')
-    throughput_per_s: float | None = column('Items completed per second.', unit='1/s')
-    bytes_per_s: float | None = column('Payload completed per second.', unit='bytes/s')
+    throughput_per_s: float | None = column('Items completed per second of the makespan.', unit='1/s')
+    bytes_per_s: float | None = column('Payload completed per second of the makespan.', unit='bytes/s')
     sojourn_n: int = column('Items behind the sojourn figures.', default=0)
     sojourn_p50_s: float | None = column('Median of complete - intended.', unit='s')
     sojourn_p50_low_s: float | None = column('Lower end of its 95 % interval.', unit='s')

@@ -16,7 +16,7 @@ from streambench.arrivals import CONSTANT
 from streambench.bounds import BOUNDS, Bounds
 from streambench.clock import NS_PER_S
 from streambench.clocks import Clock
-from streambench.ideal import ideal_makespan_s
+from streambench.ideal import ideal_makespan_s, ideal_working_off_s
 from streambench.other_clocks import ahead_ns, bound_s, other_clocks
 from streambench.records import COMPLETED, MEASURE
 from streambench.stages import AROUND, CHAIN, LOOP_WAIT, QUANTILES, STAGES, Stage, ranks_around
@@ -210,23 +210,37 @@ def figures(
 
 
 def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> float | None:
-    if not asked['task_sleep']:
-        return None
-    arrivals: list[int] | None = None
-    if not asked['closed_loop']:
-        import pyarrow.compute as compute
+    import pyarrow.compute as compute
 
-        rows = rows_of(parts, asked['run'], ('run', 'phase', 'intended_ns'))
-        if not rows.num_rows:
-            return None
-        rows = rows.filter(compute.equal(rows['phase'], MEASURE))
-        arrivals = sorted(rows['intended_ns'].drop_null().to_pylist())
-    return ideal_makespan_s(
-        arrivals,
-        count=found.window_n,
-        task_sleep=asked['task_sleep'],
-        compute_workers=asked['compute_workers'],
-        since_ns=found.window_from_ns or 0,
+    task_sleep, servers = asked['task_sleep'], asked['compute_workers']
+    begin_ns = found.window_first_ns
+    if not task_sleep or begin_ns is None:
+        return None
+    rows = rows_of(parts, asked['run'], ('phase', 'intended_ns', 'start_ns', 'end_ns', 'complete_ns'))
+    rows = rows.filter(compute.equal(rows['phase'], MEASURE))
+    if not asked['closed_loop']:
+        return ideal_makespan_s(
+            sorted(rows['intended_ns'].drop_null().to_pylist()),
+            task_sleep=task_sleep,
+            compute_workers=servers,
+            since_ns=begin_ns,
+        )
+    # What was out when the window began is worked off in it.
+    before = rows.filter(
+        compute.and_(
+            compute.less(rows['intended_ns'], begin_ns), compute.greater(rows['complete_ns'], begin_ns)
+        )
+    )
+    begun = before.filter(compute.less(before['start_ns'], begin_ns))
+    running = begun.filter(compute.greater(begun['end_ns'], begin_ns))
+    return ideal_working_off_s(
+        found.window_n + before.num_rows - begun.num_rows,
+        left_s=[
+            max(0.0, task_sleep - (begin_ns - start_ns) / NS_PER_S)
+            for start_ns in running['start_ns'].to_pylist()
+        ],
+        task_sleep=task_sleep,
+        compute_workers=servers,
     )
 
 
