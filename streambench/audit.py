@@ -32,7 +32,14 @@ from streambench.records import (
     StallRow,
     column_names,
 )
-from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, rows_again, states
+from streambench.recount import (
+    ITEM_COLUMNS,
+    figures_again,
+    resolved_count,
+    rows_again,
+    states,
+    unusable,
+)
 from streambench.run_directory import CONFIG, SUMMARY, RunDirectory
 from streambench.run_row import BLANK
 from streambench.series_laws import series_differences
@@ -210,10 +217,15 @@ def _expected(
             row['task_count'] = resolved_count(spec, sent, traffic)
             expected['task_count'] = Expected(row['task_count'], CONFIG)
         again = figures_again(items, row, own_clock=own, bounds=directory.bounds(run))
-        if again is None:
+        found += [
+            differing(file, run, name, row[name], 'at least 1', 'the schema')
+            for name in unusable(row)
+            for file in cells.rows
+        ]
+        if again is None and not unusable(row):
             what = 'contradict each other, so that no figure follows'
             found.append(differing('items', run, '', what, None, 'reading'))
-        else:
+        elif again is not None:
             figures, totals = again
             blank = {name: BLANK[name] for name in ITEM_COLUMNS}
             expected |= {name: Expected(value, 'items') for name, value in (blank | figures).items()}

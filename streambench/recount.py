@@ -23,6 +23,8 @@ from streambench.summary import Estimate, estimate
 from streambench.tally import Tally, rows_of
 from streambench.verdict import INTERRUPTED
 
+# Of these there is at least one of each, whatever a file says.
+DIVISORS = ('compute_workers', 'generators')
 KILLED = 'the process was killed before it could write the row of this run'
 SECOND_QUANTILES = (0.5, 0.95, 0.99)
 # The columns of results.csv that items determine.
@@ -114,11 +116,18 @@ def figures_again(
     """
     import pyarrow
 
+    if unusable(asked):
+        return None
     try:
         return determined(parts, asked, own_clock=own_clock, bounds=bounds)
     except (pyarrow.ArrowException, TypeError, ValueError, IndexError):
         # Only rows that somebody edited lack an instant that their status says they have.
         return None
+
+
+def unusable(asked: Mapping[str, Any]) -> list[str]:
+    """Return the columns without which no figure follows and that hold no number for it."""
+    return [name for name in DIVISORS if asked[name] < 1]
 
 
 def resolved_count(spec: RunSpec, sent: int, traffic: Traffic | None = None) -> int:
@@ -153,6 +162,8 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
     if stored is not None:
         # A cell that can't be read is as good as absent.
         asked = BLANK | {name: value for name, value in stored.items() if _readable(name, value)}
+        if unusable(asked) and spec is not None:
+            asked |= {name: spec.columns()[name] for name in DIVISORS}
     elif spec is not None:
         asked = BLANK | spec.columns() | {'loop': spec.config.loop}
         asked |= {
@@ -161,6 +172,8 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
             'reason': KILLED,
         }
     else:
+        return None
+    if unusable(asked):
         return None
     if asked['record'] == RECORD_NONE:
         return _as_it_stands(directory, run, asked) if stored is not None else None

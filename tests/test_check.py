@@ -535,6 +535,68 @@ def test_a_damaged_part_is_found(directory: Path) -> None:
     assert any(column == 'sent' for _, _, column in found)
 
 
+@pytest.mark.parametrize(
+    ('kind', 'column', 'values'),
+    [
+        ('items', 'run', pyarrow.string()),
+        ('items', 'intended_ns', pyarrow.float64()),
+        ('items', 'sequence', None),
+        ('series', 'at_ns', None),
+        ('series', 'sent', pyarrow.string()),
+        ('loop', 'duration_s', None),
+        ('lags', 'ticks', None),
+    ],
+)
+def test_a_part_of_another_kind_is_damaged(
+    directory: Path, kind: str, column: str, values: pyarrow.DataType | None
+) -> None:
+    """Numbers that are texts, and nothing where there always is a number, end in a sentence."""
+    part = next((directory / kind).iterdir())
+    table = pyarrow.parquet.read_table(part)
+    place, metadata = table.schema.get_field_index(column), table.schema.metadata
+    changed = (
+        table[column].cast(values)
+        if values
+        else pyarrow.nulls(table.num_rows, table.schema.field(column).type)
+    )
+    table = table.set_column(place, column, changed).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(table, part)
+    assert (f'{kind}/{part.name}', None, '') in named(directory)
+    assert main(['summarize', str(directory)]) in (EXIT_OK, EXIT_CONFIG)
+    assert main(['summarize', str(directory), '--per-second']) in (EXIT_OK, EXIT_CONFIG)
+
+
+def test_a_part_of_another_version_is_not_read(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named with its version; the others are read."""
+    part = sorted((directory / 'items').iterdir())[-1]
+    table = pyarrow.parquet.read_table(part).drop_columns(['loop_wait_ns'])
+    other = part.with_name('part-0077.parquet')
+    pyarrow.parquet.write_table(table.replace_schema_metadata({'schema_version': '2'}), other)
+    assert (f'items/{other.name}', None, '') in named(directory)
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert f'items/{other.name} is of schema version 2, the others of 3' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('column', ['compute_workers', 'generators'])
+def test_no_worker_is_a_difference_and_no_division(
+    directory: Path, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the plan says better its number counts; without it there are no figures."""
+    lines = lines_of(directory)
+    lines[1][COLUMNS.index(column)] = '0'
+    write_lines(directory, lines)
+    (directory / 'summary.json').unlink()
+    assert (RESULTS, 0, column) in named(directory)
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert 'nothing says what was asked' not in capsys.readouterr().out
+    (directory / 'config.toml').unlink()
+    assert (RESULTS, 0, column) in named(directory)
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert 'run 1: nothing says what was asked' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('version', [1, 2, 4])
 def test_another_schema_version_is_refused(
     directory: Path, version: int, capsys: pytest.CaptureFixture[str]
