@@ -202,6 +202,7 @@ def _expected(
         'schema_version': Expected(SCHEMA_VERSION, 'the parts of items'),
     }
     traffic = spec.traffic() if spec else None
+    since_ns: int | None = None
     own = directory.own_clock or clock_domain()
     if spec is not None:
         asked = spec.columns()
@@ -227,6 +228,7 @@ def _expected(
             found.append(differing('items', run, '', what, None, 'reading'))
         elif again is not None:
             figures, totals = again
+            since_ns = totals.window_from_ns
             blank = {name: BLANK[name] for name in ITEM_COLUMNS}
             expected |= {name: Expected(value, 'items') for name, value in (blank | figures).items()}
             if row['ended'] == ENDED_BY_FAILURE and not totals.counts['sent']:
@@ -240,7 +242,8 @@ def _expected(
             rate = row['completed_tasks'] / row['makespan_s']
             expected['throughput_per_s'] = Expected(rate, 'completed_tasks and makespan_s')
     row |= {name: entry.value for name, entry in expected.items()}
-    expected |= _of_the_loop(directory, run, row, items if recorded else None, found)
+    kept = items if recorded else None
+    expected |= _of_the_loop(directory, run, row, kept, since_ns, found)
     series = states(directory, run)
     if series:
         stood_s = series[-1]['backpressure_s']
@@ -274,6 +277,7 @@ def _of_the_loop(
     run: int,
     row: Mapping[str, Any],
     items: Sequence[Path] | None,
+    since_ns: int | None,
     found: list[Difference],
 ) -> dict[str, Expected]:
     """Return what the loop's seconds and stalls say of a run; what they contradict goes to `found`."""
@@ -288,7 +292,7 @@ def _of_the_loop(
     expected |= {name: Expected(value, 'the lags of the loop') for name, value in percentiles.items()}
     joined: Joined | None = None
     if items is not None and 'loop_stall_s' in columns:
-        laid, joined = joined_again(items, row, stalls)
+        laid, joined = joined_again(items, row, stalls, since_ns=since_ns)
         expected |= {name: Expected(value, 'items and stalls') for name, value in laid.items()}
     found += loop_differences(run, seconds, stalls, joined)
     found += lag_differences(run, seconds, lags)
