@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import random
@@ -15,14 +16,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from streambench import make_plan, open_session
 from streambench.audit import Audit, audit
 from streambench.cli import main
 from streambench.errors import EXIT_CONFIG, EXIT_INTEGRITY, EXIT_OK
 from streambench.item_laws import MOST_TOLD
+from streambench.recorder import Recorder
 from streambench.records import RunRow, column_names
 from streambench.recount import ITEM_COLUMNS
 from streambench.run_directory import open_run_directory
 from streambench.stored_rows import KINDS, cell_value
+from streambench.strain import loop_name
 
 EDITS = 200
 RESULTS, SUMMARY = 'results.csv', 'summary.json'
@@ -449,6 +453,31 @@ def test_a_directory_of_another_machine_is_clean(directory: Path) -> None:
     found = json.loads(path.read_text(encoding='utf-8')) | {'clock_domain': 'another boot'}
     path.write_text(json.dumps(found), encoding='utf-8')
     assert named(directory) == set()
+
+
+@pytest.mark.parametrize('limit', ['abort: received <= 3', ''])
+async def test_a_run_that_was_ended_is_clean(tmp_path: Path, limit: str) -> None:
+    """Items that nobody waited for have a status of their own, and give their credits back."""
+    values: dict[str, Any] = {
+        **{'executor': 'simulated', 'stream': 'memory', 'stream_method': 'default'},
+        **{'data_size_bytes': 500, 'task_sleep': 0.3, 'task_count': 200, 'loop': loop_name()},
+        **{'rate': 'max', 'max_outstanding': 20, 'seed': 2, 'threshold': [limit] if limit else []},
+    }
+    plan = make_plan(values)
+    recorder = Recorder(tmp_path)
+    async with recorder, open_session(plan.first, recorder=recorder) as session:
+        running = asyncio.create_task(session.run(plan.runs[0]))
+        # Without a limit it is cancelled, as Ctrl-C does.
+        await asyncio.wait([running], timeout=None if limit else 0.8)
+        running.cancel()
+        await asyncio.wait([running])
+    (row,) = recorder.rows
+    assert row.ended == ('aborted' if limit else 'interrupted')
+    assert row.unfinished > 0
+    assert (row.lost, row.failed) == (0, 0)
+    await asyncio.to_thread(recorder.write_toml, 'config.toml', plan.values)
+    found = await asyncio.to_thread(named, tmp_path)
+    assert found == set()
 
 
 @pytest.fixture(
