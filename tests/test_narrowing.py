@@ -80,7 +80,9 @@ def test_a_plan_ends_when_it_is_narrow(tmp_path: Path, capsys: pytest.CaptureFix
     """Of thirty repetitions six are made where that is enough, and the file says what was asked."""
     words = (
         '--executor simulated --stream memory --stream-method default --data-size-bytes 100 1000 '
-        '--task-count 20 --task-sleep 0.005 --load 0.5 --repeat 30 --until-narrow 90%'
+        '--task-count 20 --task-sleep 0.005 --load 0.5 --repeat 30 --until-narrow 90% '
+        # A stall of a busy machine is longer than a run.
+        '--bound late_invalid_s=10 loop_busy=10'
     )
     assert main(['run', *words.split(), '--run-dir', str(tmp_path)]) == EXIT_OK
     done = capsys.readouterr()
