@@ -90,7 +90,7 @@ class SeriesRow:
     at_ns: int = column('Instant of the row.', unit='ns', default=0)
     sent: int = column('Items handed to the broker so far.', default=0)
     received: int = column('Items received so far.', default=0)
-    submitted: int = column('Tasks given to the executor so far.', default=0)
+    submitted: int = column('Tasks given to the executor so far, the warm-up too.', default=0)
     completed: int = column('Tasks whose outcome came back so far.', default=0)
     backlog: int = column('Items sent and not received: they are in the broker.', default=0)
     credits: int | None = column('Credits that are free, of a closed loop.')

@@ -129,7 +129,7 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
             f'{row["loop_culprit"]}: stalls/ has each with its culprit'
         )
-    if row['closed_loop']:
+    if row['closed_loop'] and row['ended'] == COMPLETE:
         caution += _window(row, bounds)
     if row['warmup_s'] and row['sent'] and not row['window_n']:
         caution.append(

@@ -168,6 +168,14 @@ def test_a_remedy_helps(changes: dict[str, Any], remedy: str) -> None:
     assert reason.endswith(remedy)
 
 
+def test_a_closed_loop_that_was_ended_needs_no_other_credits() -> None:
+    """It sent few items because it ended, and those that were lost kept their credits."""
+    short = row(**WINDOW | {'max_outstanding': 200, 'ended': 'stalled'})
+    limited = {'demand_workers_s': 0.01, 'throughput_per_s': 50.0}
+    for found in (short, row(**WINDOW | limited | {'ended': 'aborted'})):
+        assert len(judge(found)[1]) == 1
+
+
 def test_what_an_executor_remarks_is_a_caution() -> None:
     """It stands among the reasons, and makes nothing invalid."""
     remarks = 'results are looked for every 0.5 s'
