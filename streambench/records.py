@@ -243,7 +243,7 @@ class _RunColumns:
     sojourn_p50_low_s: float | None = column('Lower end of its 95 % interval.', unit='s')
     sojourn_p50_high_s: float | None = column('Upper end of its 95 % interval.', unit='s')
     sojourn_p95_s: float | None = column('95th percentile; absent below 59 items.', unit='s')
-    sojourn_min_s: float | None = column('Shortest sojourn.', unit='s')
+    sojourn_min_s: float | None = column('Shortest sojourn, also before the window.', unit='s')
     sojourn_max_s: float | None = column('Longest sojourn.', unit='s')
     sojourn_growth_s: float | None = column(
         'Growth of the sojourn per item where the load exceeds what the run could carry.', unit='s'

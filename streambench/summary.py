@@ -182,8 +182,9 @@ def figures(
         if ideal is not None and found.counts['completed_tasks'] == asked['task_count']:
             result['efficiency'] = ideal / makespan_s
     sojourns = _stage(parts, run, SOJOURN, since_ns)
-    if len(sojourns):
-        result['sojourn_min_s'] = compute.min(sojourns).as_py()
+    # In a window that begins with a queue nothing is alone any more.
+    alone = _stage(parts, run, SOJOURN, None) if asked['warmup_s'] else sojourns
+    result['sojourn_min_s'] = compute.min(alone).as_py()
     rate = asked['offered_rate_per_s']
     # Where arrivals vary, so do sojourns, at any load that can be carried.
     told = asked['arrival'] in ('', CONSTANT) or (asked['load'] or 0.0) >= 1

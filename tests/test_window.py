@@ -106,6 +106,8 @@ async def test_a_queue_at_the_begin_of_the_window_changes_no_rate(changes: dict[
             for warmup_s in (0.0, 0.2, 0.4)
         ]
     assert [window['window_n'] > 20 for window in windows] == [True, True, True]
+    # How long an item takes alone isn't seen any more once others wait.
+    assert {window['sojourn_min_s'] for window in windows} == {row.sojourn_min_s}
     for window in windows:
         # A stall of the last completion is a tenth of the shortest window.
         assert window['throughput_per_s'] == pytest.approx(300, rel=0.15)
