@@ -96,7 +96,7 @@ class Run:
         self._subscriber: Subscriber | None = None
         self._proven = 0
         self._traffic: Traffic | None = None
-        self._strain = Strain(level=config.loop_profile, exact=config.loop_exact)
+        self._strain = Strain(level=config.loop_profile, exact=config.loop_exact, generates=not remote)
         # Runs don't overlap, so none of this run's rows is in a part that was sealed before it.
         self._earlier_parts = len(session.recorder.item_parts)
 

@@ -22,14 +22,15 @@ class Strain:
     Args:
         level: How closely the loop is watched.
         exact: Whether an asyncio loop's selector may be replaced for it.
+        generates: Whether the generator is on the loop too.
 
     Attributes:
         loop_time: Where the loop's time goes.
         report: What the loop monitor found; None before the end, and if the loop has one already.
     """
 
-    def __init__(self, *, level: str, exact: bool) -> None:
-        self.loop_time = LoopTime(idle_clock())
+    def __init__(self, *, level: str, exact: bool, generates: bool) -> None:
+        self.loop_time = LoopTime(idle_clock(), generates=generates)
         self.report: LoopReport | None = None
         self._level = level
         self._exact = exact

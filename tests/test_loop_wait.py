@@ -32,10 +32,10 @@ class Recorded:
         return self.idle
 
 
-def read(*readings: tuple[int, int]) -> LoopTime:
+def read(*readings: tuple[int, int], generates: bool = True) -> LoopTime:
     """Return where the time of a loop went that was read at these instants."""
     clock = Recorded()
-    times = LoopTime(clock)
+    times = LoopTime(clock, generates=generates)
     for at_ns, idle in readings:
         clock.idle = idle
         times.sample(at_ns)
@@ -72,7 +72,8 @@ def test_busy_time_between_two_instants() -> None:
 
 def test_an_item_waits_at_three_places() -> None:
     """For the generator, for the dispatcher and for its completion; without one of them, no sum."""
-    times = read((1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000))
+    readings = (1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000)
+    times = read(*readings)
     item = ItemRow(
         intended_ns=1_700_000,
         put_start_ns=2_100_000,
@@ -85,6 +86,9 @@ def test_an_item_waits_at_three_places() -> None:
     table = times.charge(table_of(rows, ItemRow))
     assert table.schema == schema_of(ItemRow)
     assert table['loop_wait_ns'].to_pylist() == [100_000 + 200_000 + 100_000, None, None, None]
+    # A generator elsewhere doesn't wait for this loop.
+    table = read(*readings, generates=False).charge(table_of(rows, ItemRow))
+    assert table['loop_wait_ns'].to_pylist() == [300_000, 300_000, None, None]
     unread = read().charge(table_of(rows, ItemRow))
     assert unread['loop_wait_ns'].null_count == len(rows)
 
