@@ -26,6 +26,8 @@ from streambench.verdict import INTERRUPTED
 # Of these there is at least one of each, whatever a file says.
 DIVISORS = ('compute_workers', 'generators')
 KILLED = 'the process was killed before it could write the row of this run'
+# Eleven days; nobody reads a row for each second of more.
+MOST_SECONDS = 10**6
 SECOND_QUANTILES = (0.5, 0.95, 0.99)
 # The columns of results.csv that items determine.
 ITEM_COLUMNS = frozenset(
@@ -183,10 +185,7 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         directory.items_of(run), asked, own_clock=directory.own_clock, bounds=directory.bounds(run)
     )
     if again is None:
-        raise ConfigError(
-            f'the items of run {run + 1} in {str(directory.path)!r} contradict each other; '
-            '`streambench check` says where.'
-        )
+        raise _contradiction(directory, run)
     row, found = again
     known = asked | {name: BLANK[name] for name in ITEM_COLUMNS} | row
     counted = max((state['sent'] for state in states(directory, run)), default=0)
@@ -199,6 +198,13 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         kept=True,
         first_intended_ns=found.first_intended_ns,
         recovered=stored is None,
+    )
+
+
+def _contradiction(directory: RunDirectory, run: int) -> ConfigError:
+    return ConfigError(
+        f'the items of run {run + 1} in {str(directory.path)!r} contradict each other; '
+        '`streambench check` says where.'
     )
 
 
@@ -252,6 +258,9 @@ def seconds_of(directory: RunDirectory, found: Recount) -> list[Second]:
     Args:
         directory: What was found.
         found: The run.
+
+    Raises:
+        ConfigError: If an instant lies far away from the others.
     """
     first = found.first_intended_ns
     if first is None:
@@ -268,6 +277,8 @@ def seconds_of(directory: RunDirectory, found: Recount) -> list[Second]:
             due[since // NS_PER_S].append((item['complete_ns'] - item['intended_ns']) / NS_PER_S)
             completed[(item['complete_ns'] - first) // NS_PER_S] += 1
     last = max([number for number in {*state_of, *due, *completed} if number >= 0], default=-1)
+    if last > MOST_SECONDS:
+        raise _contradiction(directory, found.run)
     return [
         Second(
             run=found.run,
