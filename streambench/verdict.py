@@ -142,7 +142,8 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
     ):
         if row[name] is not None and row[name] > getattr(bounds, name):
             caution.append(f'busy machine: {row[name]:.0%} {text}')
-    if row['reordered']:
+    # Items of several generators have no order among themselves.
+    if row['reordered'] and row['generators'] == 1:
         caution.append(
             f'{row["reordered"]} items arrived out of order: no figure suffers, but who needs order '
             'must restore it'

@@ -54,6 +54,7 @@ WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
         ({'offered_rate_per_s': 2000.0}, CAUTION, 'pacing floor', 0),
         ({'redis_shared': True}, CAUTION, 'one Redis', 0),
         ({'reordered': 3}, CAUTION, '3 items arrived out of order', 0),
+        (PLACED | {'reordered': 3, 'generators': 3}, VALID, '', 0),
         ({'machine_busy': 0.7}, CAUTION, 'busy machine: 70% of the cores', 0),
         ({'machine_stolen': 0.2}, CAUTION, 'busy machine: 20% of the time', 0),
         ({'machine_busy': 0.3, 'machine_stolen': 0.01}, VALID, '', 0),
