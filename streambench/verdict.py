@@ -27,6 +27,9 @@ INVALID = 'invalid'
 # The gravest last.
 GRADES = (VALID, CAUTION, INVALID)
 
+# What an instant's last digits can do.
+MOST_EFFICIENT = 1.001
+
 COMPLETE = 'complete'
 STALLED = 'stalled'
 ENDED_BY_FAILURE = 'failed'
@@ -136,6 +139,8 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             f'empty window: none of the {row["sent"]} items was due {row["warmup_s"]:g} s after the '
             'first or later, so there are no figures: shorten --warmup, or send for longer'
         )
+    if (row['efficiency'] or 0.0) > MOST_EFFICIENT:
+        caution.append(_too_efficient(row))
     for name, text in (
         ('machine_busy', 'of the cores were busy before the run began: close other programs'),
         ('machine_stolen', 'of the time went to other machines of the host: measure when it is quiet'),
@@ -162,6 +167,17 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
         )
     grade = INVALID if invalid else CAUTION if caution else VALID
     return grade, [*invalid, *caution]
+
+
+def _too_efficient(row: Mapping[str, Any]) -> str:
+    """Return why a run took less time than servers without overhead would."""
+    servers = f'the {row["compute_workers"]} compute workers'
+    text = f'efficiency {row["efficiency"]:.3f} is above 1: more than {servers} computed'
+    if row['generator'] == 'worker':
+        return (
+            f"{text}, the generator's too once all was sent: take load 1 or less, or --generator loop"
+        )
+    return f'{text}: look for the others in the configuration of the executor'
 
 
 def _relief(row: Mapping[str, Any]) -> str:

@@ -99,6 +99,9 @@ WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
         ({'reconnects': 1}, CAUTION, 'made anew', 0),
         ({'loop_stall_share': 0.2, 'loop_culprit': 'gc'}, CAUTION, 'longest by gc', 0),
         ({'generator': 'worker'}, INVALID, '3 of 4 workers', 5),
+        ({'efficiency': 1.0}, VALID, '', 0),
+        ({'efficiency': 1.08}, CAUTION, 'efficiency 1.080 is above 1: more than the 3 compute', 0),
+        (PLACED | {'efficiency': 1.08}, CAUTION, "the generator's too once all was sent", 0),
         # No figure is left.
         ({'warmup_s': 5.0}, CAUTION, 'empty window: none of the 100 items was due 5 s after', 0),
         ({'warmup_s': 5.0, 'window_n': 1}, VALID, '', 0),
@@ -131,7 +134,7 @@ def test_every_reason_has_a_remedy() -> None:
         **{'machine_busy': 0.9, 'machine_stolen': 0.5, 'reconnects': 1, 'redis_shared': True},
     )
     closed = row(**WINDOW | {'demand_loop_s': 0.001, 'throughput_per_s': 990.0, 'max_outstanding': 200})
-    late = row(publish_delay_p50_s=0.03, warmup_s=3.0)
+    late = row(publish_delay_p50_s=0.03, warmup_s=3.0, efficiency=1.1)
     for found in (wrong, closed, late):
         _, reasons = judge(found)
         for reason in reasons:
