@@ -8,8 +8,8 @@ Schema history:
     2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles;
         what was recorded, fresh executors, thresholds, unfinished items of aborted runs; how well
         clocks of other hosts are known.
-    3: the shortest sojourn, and what the broker's server took; repetitions are whole blocks, also
-        where their points need several sessions, so the order of a plan's runs is another one.
+    3: the shortest sojourn, what the broker's server took, and rates of all that completes in a window;
+        repetitions are whole blocks, also where their points need several sessions.
 """
 
 from __future__ import annotations
