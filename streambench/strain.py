@@ -15,6 +15,9 @@ from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.machine import look, read_cores, stolen_share
 
+# Beginning and ending a run keep the loop busy for a few milliseconds, which are no item's.
+SHORTEST_NS = 50_000_000
+
 
 class Strain:
     """Watches one run; made on its loop.
@@ -79,13 +82,13 @@ class Strain:
     async def _counting(self, bridge: Bridge) -> AsyncIterator[None]:
         loop_time = self.loop_time
         busy_ns = loop_time.busy_total_ns()
-        submitting_ns = bridge.submitting_ns
+        submitting_ns, since_ns = bridge.submitting_ns, now_ns()
         cores = await asyncio.to_thread(read_cores)
         try:
             yield
         finally:
             self._submitting_ns = bridge.submitting_ns - submitting_ns
-            if loop_time.known:
+            if loop_time.known and now_ns() - since_ns >= SHORTEST_NS:
                 self._loop_busy_ns = loop_time.busy_total_ns() - busy_ns
         self._machine_stolen = stolen_share(cores, await asyncio.to_thread(read_cores))
 

@@ -16,7 +16,7 @@ import uvloop
 from streambench import configure, open_session
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.packing import schema_of, table_of
-from streambench.records import ItemRow
+from streambench.records import ItemRow, RunRow
 
 
 class Recorded:
@@ -151,3 +151,21 @@ def test_a_blocked_loop_shows_in_the_items_that_waited() -> None:
     assert 3 <= len(blocked) <= 12, waits
     assert 40 <= max(blocked) <= 90
     assert statistics.median(waits) < 3
+
+
+def test_a_run_of_a_moment_tells_no_demand_of_the_loop() -> None:
+    """Beginning and ending it take longer than its item, so that it would be called the loop's."""
+
+    async def measure(count: int) -> RunRow:
+        config = configure(
+            executor='simulated', stream='memory', stream_method='default', task_sleep=0.001, rate=200
+        )
+        async with open_session(replace(config, task_count=count)) as session:
+            return (await session.run()).row
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        one, many = (runner.run(measure(count)) for count in (1, 30))
+    assert one.demand_loop_s is None
+    assert one.bottleneck == 'none: schedule-limited'
+    assert 'event loop' not in one.reasons
+    assert many.demand_loop_s is not None
