@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Z_95 = 1.959964
 CONFIDENCE = 0.95
 GROWTH_ITEMS = 40
+# Each of the three steps from quarter to quarter is a third of a growth that is even.
+LEAST_STEP = 0.1
 SOJOURN, DELIVERY = (
     next(stage for stage in STAGES if stage.name == name) for name in ('sojourn', 'delivery')
 )
@@ -79,17 +82,19 @@ def estimate(values: pyarrow.ChunkedArray | Sequence[float], quantile: float) ->
 
 
 def growth_per_item_s(
-    sojourns: pyarrow.ChunkedArray, interval_s: float, *, bounds: Bounds = BOUNDS
+    sojourns: pyarrow.ChunkedArray, interval_s: float, *, even: bool = True, bounds: Bounds = BOUNDS
 ) -> float | None:
     """Return how much the sojourn grows from item to item, or None if it doesn't.
 
     A load above what the run can carry shows as a sojourn that grows with the length of the run; a
     percentile of it would describe that length. Compared are the medians of the last and the first
-    quarter.
+    quarter; those between must take part where arrivals are even, else it was a stall near the end and
+    no load.
 
     Args:
         sojourns: In order of the items' ends, seconds.
         interval_s: Time between two items.
+        even: Whether that is the time between any two.
         bounds: What growth must exceed.
     """
     import pyarrow.compute
@@ -97,12 +102,18 @@ def growth_per_item_s(
     quarter = len(sojourns) // 4
     if 4 * quarter < GROWTH_ITEMS:
         return None
-    first = pyarrow.compute.quantile(sojourns[:quarter]).to_pylist()[0]
-    last = pyarrow.compute.quantile(sojourns[-quarter:]).to_pylist()[0]
-    per_item: float = (last - first) / (len(sojourns) - quarter)
-    if per_item > bounds.growth_interval * interval_s and last - first > bounds.growth_first * first:
-        return per_item
-    return None
+    begins = (0, quarter, len(sojourns) - 2 * quarter, len(sojourns) - quarter)
+    medians: list[float] = [
+        pyarrow.compute.quantile(sojourns[begin : begin + quarter]).to_pylist()[0] for begin in begins
+    ]
+    whole = medians[-1] - medians[0]
+    per_item = whole / (len(sojourns) - quarter)
+    if per_item <= bounds.growth_interval * interval_s or whole <= bounds.growth_first * medians[0]:
+        return None
+    steady = (
+        not even or min(after - before for before, after in pairwise(medians)) >= LEAST_STEP * whole
+    )
+    return per_item if steady else None
 
 
 def durations(
@@ -187,11 +198,13 @@ def figures(
     result['sojourn_min_s'] = compute.min(alone).as_py()
     rate = asked['offered_rate_per_s']
     # Where arrivals vary, so do sojourns, at any load that can be carried.
-    told = asked['arrival'] in ('', CONSTANT) or (asked['load'] or 0.0) >= 1
+    even = asked['arrival'] in ('', CONSTANT)
+    told = even or (asked['load'] or 0.0) >= 1
     if rate and told and not asked['closed_loop'] and len(sojourns):
-        result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate, bounds=bounds)
         deliveries = _stage(parts, run, DELIVERY, since_ns)
-        result['delivery_growth_s'] = growth_per_item_s(deliveries, 1 / rate, bounds=bounds)
+        for name, lasting in (('sojourn', sojourns), ('delivery', deliveries)):
+            growth = growth_per_item_s(lasting, 1 / rate, even=even, bounds=bounds)
+            result[f'{name}_growth_s'] = growth
     clocks = other_clocks(
         parts, run, own_clock=own_clock, shift_bound_s=asked.get('clock_shift_bound_s')
     )

@@ -117,6 +117,10 @@ def test_growth_is_seen_and_noise_is_not() -> None:
     growing = [value + 0.001 * number for number, value in enumerate(noisy)]
     found = growth_per_item_s(pyarrow.array(growing), 0.02)
     assert found == pytest.approx(0.001, rel=0.1)
+    # A stall that the last 40 items share is no load that can't be carried.
+    stalled = [*noisy[:160], *(value + 0.3 for value in noisy[160:])]
+    assert growth_per_item_s(pyarrow.array(stalled), 0.02) is None
+    assert growth_per_item_s(pyarrow.array(stalled), 0.02, even=False) is not None
 
 
 @pytest.mark.parametrize(
