@@ -59,8 +59,8 @@ class SoFar:
         self._values: dict[Stage, list[pyarrow.Array]] = {
             stage: [] for stage, _ in self._wanted.values()
         }
-        self._completed = 0
-        self._bytes = 0
+        # Ends and lengths of the items that completed since the window began.
+        self._done: list[pyarrow.Table] = []
         self._first_ns: int | None = None
         self._last_ns = 0
 
@@ -81,21 +81,18 @@ class SoFar:
         if table.num_rows:
             table = table.filter(
                 compute.and_(
-                    compute.and_(
-                        compute.equal(table['phase'], MEASURE),
-                        compute.equal(table['status'], COMPLETED),
-                    ),
-                    compute.greater_equal(table['intended_ns'], since_ns),
+                    compute.equal(table['phase'], MEASURE), compute.equal(table['status'], COMPLETED)
                 )
             )
+            ends = table.select(['complete_ns', 'size_bytes'])
+            self._done.append(ends.filter(compute.greater(ends['complete_ns'], since_ns)))
+            table = table.filter(compute.greater_equal(table['intended_ns'], since_ns))
         if table.num_rows:
             for stage, chunks in self._values.items():
                 begin, end = table[stage.begin] if stage.begin else None, table[stage.end]
                 lasting = end if begin is None else compute.subtract(end, begin)
                 seconds = compute.divide(lasting.cast(pyarrow.float64()), float(NS_PER_S))
                 chunks += seconds.drop_null().chunks
-            self._completed += table.num_rows
-            self._bytes += compute.sum(table['size_bytes']).as_py()
             first = compute.min(table['intended_ns']).as_py()
             self._first_ns = first if self._first_ns is None else min(first, self._first_ns)
             self._last_ns = max(self._last_ns, compute.max(table['complete_ns']).as_py())
@@ -107,11 +104,8 @@ class SoFar:
 
         found: dict[str, Any] = {}
         if self._first_ns is not None and self._last_ns > self._first_ns:
-            makespan_s = (self._last_ns - self._first_ns) / NS_PER_S
-            found = _growing('makespan', makespan_s) | {
-                'throughput': self._completed / makespan_s,
-                'bytes': self._bytes / makespan_s,
-            }
+            found = _growing('makespan', (self._last_ns - self._first_ns) / NS_PER_S)
+            found |= self._rates(self._first_ns)
         for name, (stage, statistic) in self._wanted.items():
             values = pyarrow.chunked_array(self._values[stage], pyarrow.float64())
             if not len(values):
@@ -122,6 +116,32 @@ class SoFar:
                 found |= _growing(name, compute.max(values).as_py())
             else:
                 found[name] = estimate(values, QUANTILES[statistic])
+        return found
+
+    def _rates(self, first_ns: int) -> dict[str, float]:
+        """Return items and bytes per second, and what they are from the first completion on.
+
+        Until then nothing comes back, which is most of the time so far where tasks are long, and
+        little of that of the whole run.
+
+        Args:
+            first_ns: When the first item that counts was due.
+        """
+        import pyarrow
+        import pyarrow.compute as compute
+
+        done = pyarrow.concat_tables(self._done)
+        ends = done['complete_ns']
+        inside = compute.and_(compute.greater(ends, first_ns), compute.less_equal(ends, self._last_ns))
+        done = done.filter(inside)
+        count = done.num_rows
+        coming_ns = self._last_ns - compute.min(done['complete_ns']).as_py()
+        found: dict[str, float] = {}
+        for name, number in (('throughput', count), ('bytes', compute.sum(done['size_bytes']).as_py())):
+            low = number / (self._last_ns - first_ns) * NS_PER_S
+            # The first completion begins that time and doesn't lie in it.
+            high = number * (count - 1) / count / coming_ns * NS_PER_S if coming_ns else math.inf
+            found |= {name: low, f'{name}_low': low, f'{name}_high': max(low, high)}
         return found
 
 

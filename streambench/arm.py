@@ -69,6 +69,9 @@ NO_METRICS = (
 )
 # How well clocks of other hosts are known.
 CLOCK_BOUNDS = ('clock_shift_bound_s', 'clock_bound_s')
+# Of a load that a run can't carry.
+GROWING = ('sojourn_', 'uncorrected_sojourn_')
+STAYING = ('sojourn_growth_s', 'sojourn_min_s')
 SHARES = ('efficiency', 'utilization')
 
 
@@ -261,8 +264,8 @@ def _run(row: Mapping[str, str], file: Path, line: int) -> Measured:
             # psbench has one schedule only: the load at which its workers are just kept busy.
             parameters |= {'load': 1, 'closed_loop': False}
     if figures.get('sojourn_growth_s') is not None:
-        # Then a percentile describes how long the run was.
-        figures |= {name: None for name in figures if name.startswith(('sojourn_p', 'sojourn_max'))}
+        # Then a sojourn, but for the first, describes how long the run was.
+        figures |= {name: None for name in figures if name.startswith(GROWING) and name not in STAYING}
     known = {name: number(name) for name in CLOCK_BOUNDS if name in row}
     if inseparable_within_s(figures | known) is not None:
         # Then these have no meaning.

@@ -32,7 +32,14 @@ from streambench.records import (
     StallRow,
     column_names,
 )
-from streambench.recount import ITEM_COLUMNS, figures_again, resolved_count, rows_again, states
+from streambench.recount import (
+    ITEM_COLUMNS,
+    figures_again,
+    resolved_count,
+    rows_again,
+    states,
+    unusable,
+)
 from streambench.run_directory import CONFIG, SUMMARY, RunDirectory
 from streambench.run_row import BLANK
 from streambench.series_laws import series_differences
@@ -195,6 +202,7 @@ def _expected(
         'schema_version': Expected(SCHEMA_VERSION, 'the parts of items'),
     }
     traffic = spec.traffic() if spec else None
+    since_ns: int | None = None
     own = directory.own_clock or clock_domain()
     if spec is not None:
         asked = spec.columns()
@@ -210,11 +218,17 @@ def _expected(
             row['task_count'] = resolved_count(spec, sent, traffic)
             expected['task_count'] = Expected(row['task_count'], CONFIG)
         again = figures_again(items, row, own_clock=own, bounds=directory.bounds(run))
-        if again is None:
+        found += [
+            differing(file, run, name, row[name], 'at least 1', 'the schema')
+            for name in unusable(row)
+            for file in cells.rows
+        ]
+        if again is None and not unusable(row):
             what = 'contradict each other, so that no figure follows'
             found.append(differing('items', run, '', what, None, 'reading'))
-        else:
+        elif again is not None:
             figures, totals = again
+            since_ns = totals.window_from_ns
             blank = {name: BLANK[name] for name in ITEM_COLUMNS}
             expected |= {name: Expected(value, 'items') for name, value in (blank | figures).items()}
             if row['ended'] == ENDED_BY_FAILURE and not totals.counts['sent']:
@@ -228,7 +242,8 @@ def _expected(
             rate = row['completed_tasks'] / row['makespan_s']
             expected['throughput_per_s'] = Expected(rate, 'completed_tasks and makespan_s')
     row |= {name: entry.value for name, entry in expected.items()}
-    expected |= _of_the_loop(directory, run, row, items if recorded else None, found)
+    kept = items if recorded else None
+    expected |= _of_the_loop(directory, run, row, kept, since_ns, found)
     series = states(directory, run)
     if series:
         stood_s = series[-1]['backpressure_s']
@@ -262,6 +277,7 @@ def _of_the_loop(
     run: int,
     row: Mapping[str, Any],
     items: Sequence[Path] | None,
+    since_ns: int | None,
     found: list[Difference],
 ) -> dict[str, Expected]:
     """Return what the loop's seconds and stalls say of a run; what they contradict goes to `found`."""
@@ -276,7 +292,7 @@ def _of_the_loop(
     expected |= {name: Expected(value, 'the lags of the loop') for name, value in percentiles.items()}
     joined: Joined | None = None
     if items is not None and 'loop_stall_s' in columns:
-        laid, joined = joined_again(items, row, stalls)
+        laid, joined = joined_again(items, row, stalls, since_ns=since_ns)
         expected |= {name: Expected(value, 'items and stalls') for name, value in laid.items()}
     found += loop_differences(run, seconds, stalls, joined)
     found += lag_differences(run, seconds, lags)

@@ -191,10 +191,12 @@ def primary_metrics(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         parameters: The point.
     """
-    load = parameters.get('load')
-    if parameters.get('closed_loop') or not parameters.get('task_sleep'):
+    closed = parameters.get('closed_loop')
+    if closed or (closed is None and not parameters.get('task_sleep')):
         return CLOSED_LOOP
-    if load is not None and load < 1:
+    # Without a sleep there is no load, and a rate that was given decides how long a run takes.
+    load = parameters.get('load', 1)
+    if load is None or load < 1:
         return BELOW_LOAD_1
     drawn = parameters.get('arrival') not in (None, 'constant')
     return DRAWN if drawn or parameters.get('task_count', 0) is None else AT_LOAD_1

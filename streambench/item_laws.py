@@ -16,7 +16,15 @@ from streambench.arrivals import Traffic
 from streambench.clock import NS_PER_S
 from streambench.config import WORKER
 from streambench.difference import Difference
-from streambench.records import COMPLETED, FAILED, LOST, MEASURE, PUBLISH_FAILED, WARMUP
+from streambench.records import (
+    COMPLETED,
+    FAILED,
+    LOST,
+    MEASURE,
+    PUBLISH_FAILED,
+    UNFINISHED,
+    WARMUP,
+)
 from streambench.tally import rows_of
 
 FILE = 'items'
@@ -48,12 +56,14 @@ NEEDED: Mapping[str, Sequence[str]] = {
     FAILED: ('receive_ns',),
     LOST: (),
     PUBLISH_FAILED: ('send_ns',),
+    UNFINISHED: (),
 }
 ABSENT: Mapping[str, Sequence[str]] = {
+    UNFINISHED: ('start_ns', 'end_ns', 'complete_ns', 'worker_pid'),
     LOST: ('receive_ns', 'submit_ns', 'start_ns', 'end_ns', 'complete_ns', 'worker_pid'),
     PUBLISH_FAILED: ('receive_ns', 'submit_ns', 'start_ns', 'end_ns', 'complete_ns', 'ack_ns'),
 }
-FAULTY = {COMPLETED: False, FAILED: True, PUBLISH_FAILED: True}
+FAULTY = {COMPLETED: False, FAILED: True, PUBLISH_FAILED: True, UNFINISHED: False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

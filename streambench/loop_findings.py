@@ -125,15 +125,24 @@ def stall_rows(report: LoopReport, run: int, joined: Joined | None) -> list[Stal
 
 
 def join(
-    parts: Sequence[Path], run: int, stalls: Sequence[tuple[int, int]], *, p99_s: float | None
+    parts: Sequence[Path],
+    run: int,
+    stalls: Sequence[tuple[int, int]],
+    *,
+    p99_s: float | None,
+    since_ns: int | None = None,
 ) -> Joined | None:
     """Lay the items of a run beside its stalls.
+
+    All of them were under way during the stalls; only those that count can be slow, as they made the
+    p99.
 
     Args:
         parts: Sealed parts of items.
         run: Number of the run.
         stalls: Begin and end of each.
         p99_s: The run's p99 of the sojourn; None if n couldn't carry it.
+        since_ns: Items due from this instant on count; all if absent.
     """
     import pyarrow.compute as compute
 
@@ -153,15 +162,19 @@ def join(
         during = compute.and_(compute.less(begins, end_ns), compute.greater(ends, start_ns))
         under_way.append(compute.sum(during).as_py() or 0)
         touched = compute.or_(touched, during)
+    counts = compute.greater_equal(begins, begins if since_ns is None else since_ns)
+    touched = compute.and_(touched, counts)
+    number = compute.sum(counts).as_py()
     slow = slow_in_stalls = 0
     if p99_s is not None:
         above = compute.greater(compute.subtract(ends, begins), round(p99_s * 1e9))
+        above = compute.and_(above, counts)
         slow = compute.sum(above).as_py() or 0
         slow_in_stalls = compute.sum(compute.and_(above, touched)).as_py() or 0
     return Joined(
         slow=slow,
         slow_in_stalls=slow_in_stalls,
-        share=(compute.sum(touched).as_py() or 0) / table.num_rows,
+        share=compute.sum(touched).as_py() / number if number else 0.0,
         under_way=tuple(under_way),
     )
 

@@ -101,7 +101,7 @@ def _culprit(stalls: Sequence[Row]) -> str:
 
 
 def joined_again(
-    parts: Sequence[Path], row: Row, stalls: Sequence[Row]
+    parts: Sequence[Path], row: Row, stalls: Sequence[Row], *, since_ns: int | None = None
 ) -> tuple[dict[str, Any], Joined | None]:
     """Return the columns that items beside stalls determine, and how they lie beside each other.
 
@@ -109,12 +109,13 @@ def joined_again(
         parts: Parts of items.
         row: Figures of the run.
         stalls: Its stalls, all of them.
+        since_ns: Items due from this instant on count; all if absent.
     """
     spans = [
         (stall['start_ns'], stall['start_ns'] + round(stall['duration_s'] * NS_PER_S))
         for stall in stalls
     ]
-    joined = join(parts, row['run'], spans, p99_s=row.get('sojourn_p99_s'))
+    joined = join(parts, row['run'], spans, p99_s=row.get('sojourn_p99_s'), since_ns=since_ns)
     found: dict[str, Any] = {'loop_answer': answer(row, joined), 'slow_in_stalls': None}
     if joined is not None and joined.slow:
         found['slow_in_stalls'] = joined.slow_in_stalls / joined.slow

@@ -1,9 +1,9 @@
 """What our own loop costs an item: the time in which the loop was busy while the item waited for it.
 
-An item waits for the loop at three places: from its intended instant until the generator takes it, from
-its sending until the dispatcher has it, and from the end of its task until the dispatcher knows. Their
-overlap with the time in which the loop was busy is the item's loop wait. That time is read from libuv's
-own account of idle time, so it exists under uvloop only.
+An item waits for the loop at three places: from its intended instant until the generator takes it (if
+that is on the loop), from its sending until the dispatcher has it, and from the end of its task until
+the dispatcher knows. Their overlap with the time in which the loop was busy is the item's loop wait.
+That time is read from libuv's own account of idle time, so it exists under uvloop only.
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ class LoopTime:
 
     Args:
         clock: Knows the loop's idle time; without one nothing is read before there is one.
+        generates: Whether the generator is on the loop too.
     """
 
-    def __init__(self, clock: IdleClock | None) -> None:
+    def __init__(self, clock: IdleClock | None, *, generates: bool = True) -> None:
+        self._waits = WAITS if generates else WAITS[1:]
         # Appended to by the loop's thread, at last the idle time, and read by another.
         self._readings = (array('q'), array('q'))
         self._taken_ns = 0
@@ -106,13 +108,13 @@ class LoopTime:
         import pyarrow.compute as compute
 
         begin, end = (
-            pyarrow.chunked_array([chunk for pair in WAITS for chunk in items[pair[side]].chunks])
+            pyarrow.chunked_array([chunk for pair in self._waits for chunk in items[pair[side]].chunks])
             for side in range(2)
         )
         waits = self.busy_ns(begin.combine_chunks(), end.combine_chunks())
         count = items.num_rows
         whole = waits[:count]
-        for number in range(1, len(WAITS)):
+        for number in range(1, len(self._waits)):
             whole = compute.add(whole, waits[number * count : (number + 1) * count])
         place = items.schema.get_field_index('loop_wait_ns')
         return items.set_column(place, items.schema.field(place), whole)

@@ -45,6 +45,9 @@ def widths(rows: Sequence[RunRow]) -> list[Width]:
 
 def _width(point: int, rows: Sequence[RunRow]) -> Width:
     order = primary_metrics(asdict(rows[0]))
+    if any(row.sojourn_growth_s is not None for row in rows):
+        # Where the load can't be carried, a latency describes how long the run was.
+        order = tuple(name for name in order if not name.startswith('sojourn_'))
     metric = next((name for name in order if all(getattr(row, name) for row in rows)), order[0])
     values = [value for row in rows if (value := getattr(row, metric))]
     # A run that lacks the figure does so for a reason, so the others say nothing of the point.

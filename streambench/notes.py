@@ -48,7 +48,10 @@ def notes_text(rows: Sequence[RunRow], axes: Axes | None = None) -> list[str]:
             'or later'
         )
     if any(row.record == RECORD_NONE for row in rows):
-        notes.append('--record none: no figures of items were kept, only counts and throughput')
+        notes.append(
+            '--record none: no figures of items were kept, only counts and throughput, so that nothing '
+            'says how late the generator was'
+        )
     closed = [row for row in rows if row.closed_loop]
     if closed:
         notes.append(_closed(closed))

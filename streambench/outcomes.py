@@ -9,12 +9,13 @@ from typing import Any
 from streambench.clocks import ACROSS, inseparable_within_s
 from streambench.config import RECORD_NONE
 from streambench.stages import LOOP_WAIT, QUANTILES, STAGES
-from streambench.summary import samples_needed
+from streambench.summary import GROWTH_ITEMS, samples_needed
 from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, Outcome, Threshold
 from streambench.verdict import ABORTED
 
 SEPARATOR = '; '
 GROWING = ('sojourn_', 'uncorrected_sojourn_')
+GROWTHS = ('sojourn_growth', 'delivery_growth')
 # How the reason of an aborted run begins.
 MISSED = '{} was missed with '
 NOT_GROWING = ('sojourn_growth', 'sojourn_n', 'uncorrected_sojourn_n')
@@ -72,6 +73,10 @@ def _absence(name: str, row: Mapping[str, Any]) -> str:
     """Return why a run has no such figure; empty where that isn't known."""
     if row['record'] == RECORD_NONE:
         return '--record none keeps none of the items'
+    if row['warmup_s'] and row['sent'] and not row['window_n']:
+        return 'no item was due in the measurement window'
+    if name in GROWTHS:
+        return f'it did not grow, or by too little to be told, or had fewer than {GROWTH_ITEMS} items'
     for stage in (*STAGES, LOOP_WAIT):
         statistic = name.removeprefix(f'{stage.name}_')
         n = row[f'{stage.name}_n'] or 0

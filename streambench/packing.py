@@ -26,13 +26,19 @@ ABSENT = -(1 << 63)
 
 
 def kinds_of(record: type[Row]) -> dict[str, type]:
-    """Return the type of each column of a record; any of them may be absent."""
+    """Return the type of each column of a record, that of an optional one where it is there."""
     found: dict[str, type] = {}
     hints = typing.get_type_hints(record)
     for entry in fields(record):
         arms = typing.get_args(hints[entry.name])
         found[entry.name] = next((arm for arm in arms if arm is not type(None)), hints[entry.name])
     return found
+
+
+def required_of(record: type[Row]) -> tuple[str, ...]:
+    """Return the columns of a record that are never absent."""
+    hints = typing.get_type_hints(record)
+    return tuple(name for name in kinds_of(record) if type(None) not in typing.get_args(hints[name]))
 
 
 def schema_of(record: type[Row]) -> pyarrow.Schema:

@@ -38,6 +38,8 @@ async def until_ended(
     Raises:
         StallError: If nothing has moved for so long.
     """
+    # Those of the warm-up are no items of the measurement.
+    warm = dispatcher.submitted
     seen: tuple[int, ...] = ()
     moved_ns = now_ns()
     # The last item must not wait for a poll: its instants are stamped elsewhere, but a run of
@@ -52,11 +54,11 @@ async def until_ended(
         if quiet_s > allowed_s + (task_sleep if dispatcher.in_flight else 0.0):
             raise StallError(
                 f'nothing moved for {quiet_s:.1f} s: {ledger.sent} of {asked} sent, '
-                f'{ledger.received} received, {dispatcher.submitted} submitted, '
+                f'{ledger.received} received, {dispatcher.submitted - warm} submitted, '
                 f'{ledger.completed} completed; see --stall-timeout.',
                 sent=ledger.sent,
                 received=ledger.received,
-                submitted=dispatcher.submitted,
+                submitted=dispatcher.submitted - warm,
                 completed=ledger.completed,
             )
         await asyncio.sleep(pause_s)

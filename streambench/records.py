@@ -8,8 +8,8 @@ Schema history:
     2: the measurement window, loop wait, demands and bookkeeping; intervals of all percentiles;
         what was recorded, fresh executors, thresholds, unfinished items of aborted runs; how well
         clocks of other hosts are known.
-    3: the shortest sojourn, and what the broker's server took; repetitions are whole blocks, also
-        where their points need several sessions, so the order of a plan's runs is another one.
+    3: the shortest sojourn, what the broker's server took, and rates of all that completes in a window;
+        repetitions are whole blocks, also where their points need several sessions.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class SeriesRow:
     at_ns: int = column('Instant of the row.', unit='ns', default=0)
     sent: int = column('Items handed to the broker so far.', default=0)
     received: int = column('Items received so far.', default=0)
-    submitted: int = column('Tasks given to the executor so far.', default=0)
+    submitted: int = column('Tasks given to the executor so far, the warm-up too.', default=0)
     completed: int = column('Tasks whose outcome came back so far.', default=0)
     backlog: int = column('Items sent and not received: they are in the broker.', default=0)
     credits: int | None = column('Credits that are free, of a closed loop.')
@@ -236,14 +236,14 @@ class _RunColumns:
         'Makespan of a queue without overhead, fed the same arrivals.', unit='s'
     )
     efficiency: float | None = column('ideal_makespan_s / makespan_s; absent at sleep 0.')
-    throughput_per_s: float | None = column('Items completed per second.', unit='1/s')
-    bytes_per_s: float | None = column('Payload completed per second.', unit='bytes/s')
+    throughput_per_s: float | None = column('Items completed per second of the makespan.', unit='1/s')
+    bytes_per_s: float | None = column('Payload completed per second of the makespan.', unit='bytes/s')
     sojourn_n: int = column('Items behind the sojourn figures.', default=0)
     sojourn_p50_s: float | None = column('Median of complete - intended.', unit='s')
     sojourn_p50_low_s: float | None = column('Lower end of its 95 % interval.', unit='s')
     sojourn_p50_high_s: float | None = column('Upper end of its 95 % interval.', unit='s')
     sojourn_p95_s: float | None = column('95th percentile; absent below 59 items.', unit='s')
-    sojourn_min_s: float | None = column('Shortest sojourn.', unit='s')
+    sojourn_min_s: float | None = column('Shortest sojourn, also before the window.', unit='s')
     sojourn_max_s: float | None = column('Longest sojourn.', unit='s')
     sojourn_growth_s: float | None = column(
         'Growth of the sojourn per item where the load exceeds what the run could carry.', unit='s'
@@ -258,7 +258,7 @@ class _RunColumns:
     )
     demand_put_s: float | None = column('Time per item of a generator in the store.', unit='s')
     demand_publish_s: float | None = column('Time per item of it in the broker client.', unit='s')
-    demand_loop_s: float | None = column('Time per item in which the loop was busy.', unit='s')
+    demand_loop_s: float | None = column('Busy time of the loop per item, from 50 ms on.', unit='s')
     demand_submit_s: float | None = column("Time per item in the executor's submit.", unit='s')
     demand_workers_s: float | None = column('Time per item on a worker, by their number.', unit='s')
     bottleneck: str = column(

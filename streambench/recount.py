@@ -23,7 +23,11 @@ from streambench.summary import Estimate, estimate
 from streambench.tally import Tally, rows_of
 from streambench.verdict import INTERRUPTED
 
+# Of these there is at least one of each, whatever a file says.
+DIVISORS = ('compute_workers', 'generators')
 KILLED = 'the process was killed before it could write the row of this run'
+# Eleven days; nobody reads a row for each second of more.
+MOST_SECONDS = 10**6
 SECOND_QUANTILES = (0.5, 0.95, 0.99)
 # The columns of results.csv that items determine.
 ITEM_COLUMNS = frozenset(
@@ -114,11 +118,18 @@ def figures_again(
     """
     import pyarrow
 
+    if unusable(asked):
+        return None
     try:
         return determined(parts, asked, own_clock=own_clock, bounds=bounds)
     except (pyarrow.ArrowException, TypeError, ValueError, IndexError):
         # Only rows that somebody edited lack an instant that their status says they have.
         return None
+
+
+def unusable(asked: Mapping[str, Any]) -> list[str]:
+    """Return the columns without which no figure follows and that hold no number for it."""
+    return [name for name in DIVISORS if asked[name] < 1]
 
 
 def resolved_count(spec: RunSpec, sent: int, traffic: Traffic | None = None) -> int:
@@ -153,6 +164,8 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
     if stored is not None:
         # A cell that can't be read is as good as absent.
         asked = BLANK | {name: value for name, value in stored.items() if _readable(name, value)}
+        if unusable(asked) and spec is not None:
+            asked |= {name: spec.columns()[name] for name in DIVISORS}
     elif spec is not None:
         asked = BLANK | spec.columns() | {'loop': spec.config.loop}
         asked |= {
@@ -162,6 +175,8 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         }
     else:
         return None
+    if unusable(asked):
+        return None
     if asked['record'] == RECORD_NONE:
         return _as_it_stands(directory, run, asked) if stored is not None else None
     if warmup_s is not None:
@@ -170,10 +185,7 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         directory.items_of(run), asked, own_clock=directory.own_clock, bounds=directory.bounds(run)
     )
     if again is None:
-        raise ConfigError(
-            f'the items of run {run + 1} in {str(directory.path)!r} contradict each other; '
-            '`streambench check` says where.'
-        )
+        raise _contradiction(directory, run)
     row, found = again
     known = asked | {name: BLANK[name] for name in ITEM_COLUMNS} | row
     counted = max((state['sent'] for state in states(directory, run)), default=0)
@@ -186,6 +198,13 @@ def recount(directory: RunDirectory, run: int, *, warmup_s: float | None = None)
         kept=True,
         first_intended_ns=found.first_intended_ns,
         recovered=stored is None,
+    )
+
+
+def _contradiction(directory: RunDirectory, run: int) -> ConfigError:
+    return ConfigError(
+        f'the items of run {run + 1} in {str(directory.path)!r} contradict each other; '
+        '`streambench check` says where.'
     )
 
 
@@ -239,6 +258,9 @@ def seconds_of(directory: RunDirectory, found: Recount) -> list[Second]:
     Args:
         directory: What was found.
         found: The run.
+
+    Raises:
+        ConfigError: If an instant lies far away from the others.
     """
     first = found.first_intended_ns
     if first is None:
@@ -255,6 +277,8 @@ def seconds_of(directory: RunDirectory, found: Recount) -> list[Second]:
             due[since // NS_PER_S].append((item['complete_ns'] - item['intended_ns']) / NS_PER_S)
             completed[(item['complete_ns'] - first) // NS_PER_S] += 1
     last = max([number for number in {*state_of, *due, *completed} if number >= 0], default=-1)
+    if last > MOST_SECONDS:
+        raise _contradiction(directory, found.run)
     return [
         Second(
             run=found.run,

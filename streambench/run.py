@@ -96,7 +96,7 @@ class Run:
         self._subscriber: Subscriber | None = None
         self._proven = 0
         self._traffic: Traffic | None = None
-        self._strain = Strain(level=config.loop_profile, exact=config.loop_exact)
+        self._strain = Strain(level=config.loop_profile, exact=config.loop_exact, generates=not remote)
         # Runs don't overlap, so none of this run's rows is in a part that was sealed before it.
         self._earlier_parts = len(session.recorder.item_parts)
 
@@ -310,7 +310,7 @@ class Run:
         ended = self._ended or INTERRUPTED
         # Of what we no longer wait for, nobody knows whether it would have come.
         lost = ended in (COMPLETE, STALLED) or isinstance(self.error, BrokerError)
-        failed = ended != ABORTED and not isinstance(self.error, ResultsError)
+        failed = ended not in (ABORTED, INTERRUPTED) and not isinstance(self.error, ResultsError)
         for account in self._ledgers.values():
             account.give_up(str(self.error or f'the run was {ended}'), lost=lost, failed=failed)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -17,7 +18,7 @@ from typing import Any
 from streambench.bounds import BOUNDS, Bounds
 from streambench.config import OPTIONS, RECORD_NONE
 from streambench.errors import ConfigError, StreamBenchError
-from streambench.packing import Row, schema_of
+from streambench.packing import Row, required_of, schema_of
 from streambench.plan import Plan, make_plan
 from streambench.recorder import ITEMS, LAGS, LOOP, SERIES, STALLS
 from streambench.records import (
@@ -27,7 +28,6 @@ from streambench.records import (
     LoopSecondRow,
     SeriesRow,
     StallRow,
-    column_names,
 )
 from streambench.run_spec import RunSpec
 from streambench.schemas import other_version
@@ -144,14 +144,14 @@ def open_run_directory(
     for entry in sorted(there):
         if entry.endswith('.tmp'):
             troubles.append(Trouble(entry, 'was not finished'))
-    items, item_versions = _parts(directory, ITEMS, ItemRow, troubles)
-    series, series_versions = _parts(directory, SERIES, SeriesRow, troubles)
+    items, of_items = _parts(directory, ITEMS, ItemRow, troubles)
+    series, of_series = _parts(directory, SERIES, SeriesRow, troubles)
     loop, _ = _parts(directory, LOOP, LoopSecondRow, troubles)
     lags, _ = _parts(directory, LAGS, LagRow, troubles)
     stalls, _ = _parts(directory, STALLS, StallRow, troubles)
     if not (items or series or results.rows or summary.rows):
         _refuse_empty(name, there, [entry for entry in troubles if entry.file != CONFIG])
-    versions: set[Any] = item_versions | series_versions
+    versions: set[Any] = {of_items, of_series} - {None}
     if not versions:
         versions = {row.get('schema_version') for row in (*results.rows, *summary.rows)} | {
             *summary.stated
@@ -162,11 +162,14 @@ def open_run_directory(
             f'{name} holds results that name no schema version, as those of psbench, and no {ITEMS}: '
             f'there is nothing to {does}; name a run directory of streambench.'
         )
-    if not versions & {*reads}:
-        raise other_version(name, next(iter(versions)), does=does, reads=reads, environment=environment)
+    unread = versions - {*reads}
+    if unread and (items or series or unread == versions):
+        version = next(iter(unread))
+        raise other_version(name, version, does=does, reads=reads, environment=environment)
     with tempfile.TemporaryDirectory(prefix='streambench-') as copies:
-        if SCHEMA_VERSION not in versions:
+        if of_items not in (None, SCHEMA_VERSION):
             items = _renewed(items, ItemRow, Path(copies) / ITEMS)
+        if of_series not in (None, SCHEMA_VERSION):
             series = _renewed(series, SeriesRow, Path(copies) / SERIES)
         yield RunDirectory(
             path=directory,
@@ -234,10 +237,9 @@ def _plan(directory: Path, troubles: list[Trouble]) -> tuple[Mapping[str, Any], 
 
 def _parts(
     directory: Path, kind: str, record: type[Row], troubles: list[Trouble]
-) -> tuple[Parts, set[int]]:
-    """Return the parts that are whole, and the schema versions that they state."""
-    found: Parts = {}
-    versions: set[int] = set()
+) -> tuple[Parts, int | None]:
+    """Return the parts that are whole, and the schema version that they state."""
+    found: dict[Path, tuple[frozenset[int], int]] = {}
     numbers: list[int] = []
     for path in sorted((directory / kind).glob('part-*')):
         read = _read(path, record)
@@ -246,11 +248,21 @@ def _parts(
             what = 'was not finished' if path.suffix == '.tmp' else 'is damaged'
             troubles.append(Trouble(f'{kind}/{path.name}', f'{what}: its rows are not read'))
             continue
-        found[path], version = read
-        versions.add(version)
+        found[path] = read
     gone = sorted({*range(max(numbers, default=-1) + 1)} - {*numbers})
     troubles += [Trouble(f'{kind}/part-{place:04d}.parquet', 'is missing') for place in gone]
-    return found, versions
+    stated = Counter(version for _, version in found.values())
+    # One process writes a directory, so a part of another version is not from here.
+    version = max(stated, key=stated.__getitem__, default=None)
+    troubles += [
+        Trouble(
+            f'{kind}/{path.name}',
+            f'is of schema version {other}, the others of {version}: its rows are not read',
+        )
+        for path, (_, other) in found.items()
+        if other != version
+    ]
+    return {path: runs for path, (runs, its) in found.items() if its == version}, version
 
 
 def _read(path: Path, record: type[Row]) -> tuple[frozenset[int], int] | None:
@@ -266,7 +278,13 @@ def _read(path: Path, record: type[Row]) -> tuple[frozenset[int], int] | None:
         runs = frozenset(compute.unique(table['run']).to_pylist())
     except (OSError, KeyError, ValueError, pyarrow.ArrowException):
         return None
-    whole = version != SCHEMA_VERSION or {*column_names(record)} <= {*table.column_names}
+    there = {*table.column_names}
+    kinds = {entry.name: entry.type for entry in schema_of(record)}
+    whole = (
+        (version != SCHEMA_VERSION or {*kinds} <= there)
+        and all(table.schema.field(name).type == kinds[name] for name in there & {*kinds})
+        and not any(table[name].null_count for name in there & {*required_of(record)})
+    )
     return (runs, version) if whole else None
 
 

@@ -73,7 +73,8 @@ def judged(
 def bookkeeping(books: LiveIntegral, found: Tally) -> float | None:
     """Return by how much live counters and rows differ; `UNBALANCED` where that can't be a share."""
     checked = books.check(found.sojourns_ns)
-    if checked.difference is None or (not checked.balanced and not checked.difference):
+    # Who is still there, or left without having come, need not take a measurable time.
+    if checked.difference is None or checked.level or books.lowest < 0:
         return UNBALANCED
     return checked.difference
 
@@ -107,7 +108,13 @@ def run_row(
         row['bookkeeping_difference'] = bookkeeping(books, found)
         if report is not None and report.level != 'off':
             spans = [(stall.start_ns, stall.end_ns) for stall in report.stalls]
-            joined = join(parts, asked['run'], spans, p99_s=row.get('sojourn_p99_s'))
+            joined = join(
+                parts,
+                asked['run'],
+                spans,
+                p99_s=row.get('sojourn_p99_s'),
+                since_ns=found.window_from_ns,
+            )
             row['loop_answer'] = answer(row, joined)
             if joined is not None and joined.slow:
                 row['slow_in_stalls'] = joined.slow_in_stalls / joined.slow

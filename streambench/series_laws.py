@@ -53,6 +53,8 @@ class _Instants:
         self.all_submitted = _sorted(table['submit_ns'])
         self.all_ended = _sorted(table['complete_ns'])
         self.ended = _sorted(measured['complete_ns'])
+        # Given up at the end of the run, when the last row was made.
+        self.given_up = measured['complete_ns'].null_count
 
 
 def _sorted(column: pyarrow.ChunkedArray) -> list[int]:
@@ -165,6 +167,7 @@ def _with_items(
         yield _broken(row, 'submitted', state, until(instants.all_submitted), 'the items')
     if state['credits'] is not None and steady and row['max_outstanding'] is not None:
         free = row['max_outstanding'] - until(instants.sent) + until(instants.ended)
+        free += instants.given_up if last else 0
         # One more is taken while its item is made.
         if state['credits'] not in (free - 1, free):
             yield _broken(row, 'credits', state, free, 'max_outstanding and the items')

@@ -15,6 +15,9 @@ from streambench.loop_monitor import LoopMonitor, LoopMonitorError, LoopReport
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.machine import look, read_cores, stolen_share
 
+# Beginning and ending a run keep the loop busy for a few milliseconds, which are no item's.
+SHORTEST_NS = 50_000_000
+
 
 class Strain:
     """Watches one run; made on its loop.
@@ -22,14 +25,15 @@ class Strain:
     Args:
         level: How closely the loop is watched.
         exact: Whether an asyncio loop's selector may be replaced for it.
+        generates: Whether the generator is on the loop too.
 
     Attributes:
         loop_time: Where the loop's time goes.
         report: What the loop monitor found; None before the end, and if the loop has one already.
     """
 
-    def __init__(self, *, level: str, exact: bool) -> None:
-        self.loop_time = LoopTime(idle_clock())
+    def __init__(self, *, level: str, exact: bool, generates: bool) -> None:
+        self.loop_time = LoopTime(idle_clock(), generates=generates)
         self.report: LoopReport | None = None
         self._level = level
         self._exact = exact
@@ -78,13 +82,13 @@ class Strain:
     async def _counting(self, bridge: Bridge) -> AsyncIterator[None]:
         loop_time = self.loop_time
         busy_ns = loop_time.busy_total_ns()
-        submitting_ns = bridge.submitting_ns
+        submitting_ns, since_ns = bridge.submitting_ns, now_ns()
         cores = await asyncio.to_thread(read_cores)
         try:
             yield
         finally:
             self._submitting_ns = bridge.submitting_ns - submitting_ns
-            if loop_time.known:
+            if loop_time.known and now_ns() - since_ns >= SHORTEST_NS:
                 self._loop_busy_ns = loop_time.busy_total_ns() - busy_ns
         self._machine_stolen = stolen_share(cores, await asyncio.to_thread(read_cores))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from streambench.arrivals import CONSTANT
 from streambench.bounds import BOUNDS, Bounds
 from streambench.clock import NS_PER_S
 from streambench.clocks import Clock
-from streambench.ideal import ideal_makespan_s
+from streambench.ideal import ideal_makespan_s, ideal_working_off_s
 from streambench.other_clocks import ahead_ns, bound_s, other_clocks
 from streambench.records import COMPLETED, MEASURE
 from streambench.stages import AROUND, CHAIN, LOOP_WAIT, QUANTILES, STAGES, Stage, ranks_around
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Z_95 = 1.959964
 CONFIDENCE = 0.95
 GROWTH_ITEMS = 40
+# Each of the three steps from quarter to quarter is a third of a growth that is even.
+LEAST_STEP = 0.1
 SOJOURN, DELIVERY = (
     next(stage for stage in STAGES if stage.name == name) for name in ('sojourn', 'delivery')
 )
@@ -79,17 +82,19 @@ def estimate(values: pyarrow.ChunkedArray | Sequence[float], quantile: float) ->
 
 
 def growth_per_item_s(
-    sojourns: pyarrow.ChunkedArray, interval_s: float, *, bounds: Bounds = BOUNDS
+    sojourns: pyarrow.ChunkedArray, interval_s: float, *, even: bool = True, bounds: Bounds = BOUNDS
 ) -> float | None:
     """Return how much the sojourn grows from item to item, or None if it doesn't.
 
     A load above what the run can carry shows as a sojourn that grows with the length of the run; a
     percentile of it would describe that length. Compared are the medians of the last and the first
-    quarter.
+    quarter; those between must take part where arrivals are even, else it was a stall near the end and
+    no load.
 
     Args:
         sojourns: In order of the items' ends, seconds.
         interval_s: Time between two items.
+        even: Whether that is the time between any two.
         bounds: What growth must exceed.
     """
     import pyarrow.compute
@@ -97,12 +102,18 @@ def growth_per_item_s(
     quarter = len(sojourns) // 4
     if 4 * quarter < GROWTH_ITEMS:
         return None
-    first = pyarrow.compute.quantile(sojourns[:quarter]).to_pylist()[0]
-    last = pyarrow.compute.quantile(sojourns[-quarter:]).to_pylist()[0]
-    per_item: float = (last - first) / (len(sojourns) - quarter)
-    if per_item > bounds.growth_interval * interval_s and last - first > bounds.growth_first * first:
-        return per_item
-    return None
+    begins = (0, quarter, len(sojourns) - 2 * quarter, len(sojourns) - quarter)
+    medians: list[float] = [
+        pyarrow.compute.quantile(sojourns[begin : begin + quarter]).to_pylist()[0] for begin in begins
+    ]
+    whole = medians[-1] - medians[0]
+    per_item = whole / (len(sojourns) - quarter)
+    if per_item <= bounds.growth_interval * interval_s or whole <= bounds.growth_first * medians[0]:
+        return None
+    steady = (
+        not even or min(after - before for before, after in pairwise(medians)) >= LEAST_STEP * whole
+    )
+    return per_item if steady else None
 
 
 def durations(
@@ -182,15 +193,18 @@ def figures(
         if ideal is not None and found.counts['completed_tasks'] == asked['task_count']:
             result['efficiency'] = ideal / makespan_s
     sojourns = _stage(parts, run, SOJOURN, since_ns)
-    if len(sojourns):
-        result['sojourn_min_s'] = compute.min(sojourns).as_py()
+    # In a window that begins with a queue nothing is alone any more.
+    alone = _stage(parts, run, SOJOURN, None) if asked['warmup_s'] else sojourns
+    result['sojourn_min_s'] = compute.min(alone).as_py()
     rate = asked['offered_rate_per_s']
     # Where arrivals vary, so do sojourns, at any load that can be carried.
-    told = asked['arrival'] in ('', CONSTANT) or (asked['load'] or 0.0) >= 1
+    even = asked['arrival'] in ('', CONSTANT)
+    told = even or (asked['load'] or 0.0) >= 1
     if rate and told and not asked['closed_loop'] and len(sojourns):
-        result['sojourn_growth_s'] = growth_per_item_s(sojourns, 1 / rate, bounds=bounds)
         deliveries = _stage(parts, run, DELIVERY, since_ns)
-        result['delivery_growth_s'] = growth_per_item_s(deliveries, 1 / rate, bounds=bounds)
+        for name, lasting in (('sojourn', sojourns), ('delivery', deliveries)):
+            growth = growth_per_item_s(lasting, 1 / rate, even=even, bounds=bounds)
+            result[f'{name}_growth_s'] = growth
     clocks = other_clocks(
         parts, run, own_clock=own_clock, shift_bound_s=asked.get('clock_shift_bound_s')
     )
@@ -210,23 +224,37 @@ def figures(
 
 
 def _ideal(parts: Sequence[Path], asked: Mapping[str, Any], found: Tally) -> float | None:
-    if not asked['task_sleep']:
-        return None
-    arrivals: list[int] | None = None
-    if not asked['closed_loop']:
-        import pyarrow.compute as compute
+    import pyarrow.compute as compute
 
-        rows = rows_of(parts, asked['run'], ('run', 'phase', 'intended_ns'))
-        if not rows.num_rows:
-            return None
-        rows = rows.filter(compute.equal(rows['phase'], MEASURE))
-        arrivals = sorted(rows['intended_ns'].drop_null().to_pylist())
-    return ideal_makespan_s(
-        arrivals,
-        count=found.window_n,
-        task_sleep=asked['task_sleep'],
-        compute_workers=asked['compute_workers'],
-        since_ns=found.window_from_ns or 0,
+    task_sleep, servers = asked['task_sleep'], asked['compute_workers']
+    begin_ns = found.window_first_ns
+    if not task_sleep or begin_ns is None:
+        return None
+    rows = rows_of(parts, asked['run'], ('phase', 'intended_ns', 'start_ns', 'end_ns', 'complete_ns'))
+    rows = rows.filter(compute.equal(rows['phase'], MEASURE))
+    if not asked['closed_loop']:
+        return ideal_makespan_s(
+            sorted(rows['intended_ns'].drop_null().to_pylist()),
+            task_sleep=task_sleep,
+            compute_workers=servers,
+            since_ns=begin_ns,
+        )
+    # What was out when the window began is worked off in it.
+    before = rows.filter(
+        compute.and_(
+            compute.less(rows['intended_ns'], begin_ns), compute.greater(rows['complete_ns'], begin_ns)
+        )
+    )
+    begun = before.filter(compute.less(before['start_ns'], begin_ns))
+    running = begun.filter(compute.greater(begun['end_ns'], begin_ns))
+    return ideal_working_off_s(
+        found.window_n + before.num_rows - begun.num_rows,
+        left_s=[
+            max(0.0, task_sleep - (begin_ns - start_ns) / NS_PER_S)
+            for start_ns in running['start_ns'].to_pylist()
+        ],
+        task_sleep=task_sleep,
+        compute_workers=servers,
     )
 
 

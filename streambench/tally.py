@@ -37,10 +37,11 @@ class Tally:
         last_complete_ns: Last completion; None without one.
         window_from_ns: Items due from this instant on count.
         window_n: Items that count.
-        window_completed: Those of them that completed.
-        window_bytes: Length of their payloads together.
         window_first_ns: First intended send among those that count.
         window_last_ns: Last completion among them.
+        window_completed: Items that completed between the two, those due before the window too: while
+            they were worked off, none that counts was.
+        window_bytes: Length of their payloads together.
         sojourns_ns: Sum of complete - send over the measured items that have both.
     """
 
@@ -51,10 +52,10 @@ class Tally:
     last_complete_ns: int | None
     window_from_ns: int | None
     window_n: int
-    window_completed: int
-    window_bytes: int
     window_first_ns: int | None
     window_last_ns: int | None
+    window_completed: int
+    window_bytes: int
     sojourns_ns: int
 
     @property
@@ -115,7 +116,11 @@ def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
     if since is not None:
         window = measured.filter(compute.greater_equal(measured['intended_ns'], since))
     finished = measured.filter(compute.equal(measured['status'], COMPLETED))
-    done = window.filter(compute.equal(window['status'], COMPLETED))
+    window_first = compute.min(window['intended_ns']).as_py()
+    window_last = compute.max(
+        window.filter(compute.equal(window['status'], COMPLETED))['complete_ns']
+    ).as_py()
+    done = _between(finished, window_first, window_last)
     whole = compute.subtract(measured['complete_ns'], measured['send_ns'])
     return Tally(
         counts={
@@ -135,12 +140,23 @@ def tally(parts: Iterable[Path], *, run: int, warmup_s: float) -> Tally:
         last_complete_ns=compute.max(finished['complete_ns']).as_py(),
         window_from_ns=since,
         window_n=window.num_rows,
+        window_first_ns=window_first,
+        window_last_ns=window_last,
         window_completed=done.num_rows,
         window_bytes=compute.sum(done['size_bytes']).as_py() or 0,
-        window_first_ns=compute.min(window['intended_ns']).as_py(),
-        window_last_ns=compute.max(done['complete_ns']).as_py(),
         sojourns_ns=compute.sum(whole).as_py() or 0,
     )
+
+
+def _between(finished: pyarrow.Table, first_ns: int | None, last_ns: int | None) -> pyarrow.Table:
+    """Return the items that completed between two instants; none if one of these is absent."""
+    import pyarrow.compute as compute
+
+    if first_ns is None or last_ns is None:
+        return finished.slice(0, 0)
+    ends = finished['complete_ns']
+    inside = compute.and_(compute.greater(ends, first_ns), compute.less_equal(ends, last_ns))
+    return finished.filter(inside)
 
 
 def _number(table: pyarrow.Table, column: str, value: Any) -> int:
@@ -159,9 +175,9 @@ def _nothing() -> Tally:
         last_complete_ns=None,
         window_from_ns=None,
         window_n=0,
-        window_completed=0,
-        window_bytes=0,
         window_first_ns=None,
         window_last_ns=None,
+        window_completed=0,
+        window_bytes=0,
         sojourns_ns=0,
     )

@@ -5,6 +5,7 @@ Where a grade begins stands in `bounds`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ CAUTION = 'caution'
 INVALID = 'invalid'
 # The gravest last.
 GRADES = (VALID, CAUTION, INVALID)
+
+# What an instant's last digits can do.
+MOST_EFFICIENT = 1.001
 
 COMPLETE = 'complete'
 STALLED = 'stalled'
@@ -62,11 +66,12 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             f'integrity: {row["resolved_in_dispatcher"]} proxies were resolved by the dispatcher: take '
             'another executor, this one runs tasks in the process that submits them'
         )
+    # A sentence of an error, to be followed by others.
+    told = row['reason'].removesuffix('.')
     if row['ended'] != COMPLETE:
-        invalid.append(f'{row["ended"]}: {row["reason"]}' if row['reason'] else row['ended'])
+        invalid.append(f'{row["ended"]}: {told}' if told else row['ended'])
     if row['failed'] or row['publish_failed']:
-        told = row['reason'] if row['ended'] == COMPLETE else ''
-        why = f': {told or "items/ has the error of each"}'
+        why = f': {(row["ended"] == COMPLETE and told) or "items/ has the error of each"}'
         counts = ((row['failed'], 'tasks failed'), (row['publish_failed'], 'items were not published'))
         invalid.append(', '.join(f'{number} {text}' for number, text in counts if number) + why)
     proven = row['workers_proven']
@@ -79,23 +84,28 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
     rate, late = row['offered_rate_per_s'], row['publish_delay_p50_s']
     if rate and late is not None:
         interval = 1 / rate
+        text = (
+            f'generator {late * 1e3:.1f} ms late at the median, interval {interval * 1e3:.3g} ms: '
+            f'lower the rate, or {_relief(row)}'
+        )
         if late > max(bounds.late_invalid_s, bounds.late_invalid_share * interval):
-            invalid.append(
-                f'generator {late * 1e3:.1f} ms late at the median, interval '
-                f'{interval * 1e3:.1f} ms: lower the rate, or put the generator on a worker'
-            )
+            invalid.append(text)
         elif late > max(bounds.late_caution_s, bounds.late_caution_share * interval):
-            caution.append(
-                f'generator {late * 1e3:.1f} ms late at the median, interval {interval * 1e3:.1f} ms: '
-                'lower the rate, or put the generator on a worker'
-            )
+            caution.append(text)
     floor = row['pacing_floor_s']
     # Those of a burst are to leave in clumps, and a trace's intervals are its own.
     spaced = row['arrival'] in ('', 'constant', 'poisson')
-    if rate and floor and spaced and floor * rate > bounds.pacing_share:
+    # Each of several generators has their number of intervals between two items of its own.
+    if (
+        rate
+        and floor
+        and spaced
+        and (share := floor * rate / max(1, row['generators'])) > bounds.pacing_share
+    ):
+        more = 'more --generators' if row['generator'] == 'worker' else '--generators on workers'
         caution.append(
-            f'pacing floor {floor * 1e3:.1f} ms is {floor * rate:.0%} of the interval: items leave '
-            'in clumps: lower the rate, or share the items among --generators on workers'
+            f'pacing floor {floor * 1e3:.1f} ms is {share:.0%} of the interval: items leave '
+            f'in clumps: lower the rate, or share the items among {more}'
         )
     if row['bookkeeping_difference'] is not None:
         off = abs(row['bookkeeping_difference'])
@@ -114,21 +124,31 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
                     'larger items load these more'
                 )
             else:
-                invalid.append(f'{text}: lower the rate, or put the generator on a worker')
+                # Without the generator nothing is left on it that could be elsewhere.
+                relief = '' if row['generator'] == 'worker' else f', or {_relief(row)}'
+                invalid.append(f'{text}: lower the rate{relief}')
     if (row['loop_stall_share'] or 0.0) > bounds.loop_stalled:
         caution.append(
             f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
             f'{row["loop_culprit"]}: stalls/ has each with its culprit'
         )
-    if row['closed_loop']:
+    if row['closed_loop'] and row['ended'] == COMPLETE:
         caution += _window(row, bounds)
+    if row['warmup_s'] and row['sent'] and not row['window_n']:
+        caution.append(
+            f'empty window: none of the {row["sent"]} items was due {row["warmup_s"]:g} s after the '
+            'first or later, so there are no figures: shorten --warmup, or send for longer'
+        )
+    if (row['efficiency'] or 0.0) > MOST_EFFICIENT:
+        caution.append(_too_efficient(row))
     for name, text in (
         ('machine_busy', 'of the cores were busy before the run began: close other programs'),
         ('machine_stolen', 'of the time went to other machines of the host: measure when it is quiet'),
     ):
         if row[name] is not None and row[name] > getattr(bounds, name):
             caution.append(f'busy machine: {row[name]:.0%} {text}')
-    if row['reordered']:
+    # Items of several generators have no order among themselves.
+    if row['reordered'] and row['generators'] == 1:
         caution.append(
             f'{row["reordered"]} items arrived out of order: no figure suffers, but who needs order '
             'must restore it'
@@ -149,14 +169,35 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
     return grade, [*invalid, *caution]
 
 
+def _too_efficient(row: Mapping[str, Any]) -> str:
+    """Return why a run took less time than servers without overhead would."""
+    servers = f'the {row["compute_workers"]} compute workers'
+    text = f'efficiency {row["efficiency"]:.3f} is above 1: more than {servers} computed'
+    if row['generator'] == 'worker':
+        return (
+            f"{text}, the generator's too once all was sent: take load 1 or less, or --generator loop"
+        )
+    return f'{text}: look for the others in the configuration of the executor'
+
+
+def _relief(row: Mapping[str, Any]) -> str:
+    """Return what takes work off the generator."""
+    if row['generator'] == 'worker':
+        return 'share the items among more --generators'
+    return 'put the generator on a worker'
+
+
 def _window(row: Mapping[str, Any], bounds: Bounds) -> list[str]:
     """Return why the throughput of a closed loop is no capacity, if it isn't."""
     permits = row['max_outstanding']
     if too_short(row, bounds=bounds):
+        enough = math.ceil(max(10.0, bounds.rounds) * permits)
+        remedy = f'give --task-count {enough} or more'
+        if row['duration_s']:
+            remedy = f'send for longer (--duration), about {enough} items, or give fewer credits'
         return [
             f'short: {row["sent"]} items are fewer than {bounds.rounds:g} for each of the {permits} '
-            'credits, so begin and end are most of the run and the throughput is no capacity: give '
-            f'--task-count {10 * permits} or more'
+            f'credits, so begin and end are most of the run and the throughput is no capacity: {remedy}'
         ]
     gain = window_gain(row)
     if gain is None or gain <= bounds.window:

@@ -21,7 +21,8 @@ from streambench.brokers.memory import MemoryBroker
 from streambench.cli import main
 from streambench.errors import EXIT_CONFIG, EXIT_OK, EXIT_THRESHOLD, AbortError
 from streambench.outcomes import outcomes
-from streambench.records import RunRow
+from streambench.packing import table_of
+from streambench.records import ItemRow, RunRow
 from streambench.tally import tally
 from streambench.thresholds import FAIL, INCONCLUSIVE, PASS, parse
 from streambench.verdict import ABORTED, COMPLETE, exit_codes
@@ -174,6 +175,37 @@ async def test_figures_so_far_are_those_of_the_rows(tmp_path: Path) -> None:
     assert found['throughput'] == pytest.approx(row['throughput_per_s'])
     assert found['bytes'] == pytest.approx(row['bytes_per_s'])
     assert found['makespan'] == pytest.approx(row['makespan_s'])
+
+
+def test_long_tasks_miss_no_rate_before_they_end(tmp_path: Path) -> None:
+    """Two items a second come back; the 2 s until the first did are no lack of throughput."""
+    rows = [
+        ItemRow(
+            sequence=number,
+            status='completed',
+            size_bytes=10,
+            intended_ns=number * 500_000_000,
+            complete_ns=2_000_000_000 + number * 500_000_000,
+        )
+        for number in range(3)
+    ]
+    part = tmp_path / 'part-0000.parquet'
+    so_far = SoFar([], run=0, seen=0)
+    pyarrow.parquet.write_table(table_of(rows[:1], ItemRow), part)
+    found = so_far.read([part], 0)
+    # One completion tells no rate.
+    assert parse('throughput >= 100').evaluate(found).grade == INCONCLUSIVE
+    pyarrow.parquet.write_table(table_of(rows[1:], ItemRow), part.with_name('part-0001.parquet'))
+    found = so_far.read([part, part.with_name('part-0001.parquet')], 0)
+    assert (found['throughput'], found['bytes']) == (1.0, 10.0)
+    for limit, grade in (
+        ('throughput >= 1.9', INCONCLUSIVE),
+        ('throughput >= 2.1', FAIL),
+        ('throughput < 1', FAIL),
+        ('bytes >= 19 B_per_s', INCONCLUSIVE),
+        ('bytes >= 21 B_per_s', FAIL),
+    ):
+        assert parse(limit).evaluate(found).grade == grade
 
 
 def run_of(tmp_path: Path, *words: str) -> tuple[int, Path]:

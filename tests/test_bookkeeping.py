@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from streambench.bookkeeping import LiveIntegral
+from streambench.run_row import UNBALANCED, bookkeeping
+from streambench.tally import tally
 
 S = 1_000_000_000
 BOOT = 12_345_678_901_234_567
@@ -103,3 +106,13 @@ def test_nothing_at_all() -> None:
     assert not LiveIntegral().check(S).balanced
     books = integral([(0, S)]).check(0)
     assert (books.balanced, books.difference) == (False, None)
+
+
+def test_an_item_that_never_left_is_no_rounding() -> None:
+    """Though it entered a microsecond after the first, which is no share of the time of the others."""
+    books = LiveIntegral()
+    for at_ns, change in ((0, 1), (1000, 1), (10**9, -1)):
+        books.add(at_ns, change)
+    assert bookkeeping(books, replace(tally([], run=0, warmup_s=0), sojourns_ns=10**9)) == UNBALANCED
+    books.add(1000, -1)
+    assert bookkeeping(books, replace(tally([], run=0, warmup_s=0), sojourns_ns=10**9)) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import random
@@ -15,14 +16,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from streambench import make_plan, open_session
 from streambench.audit import Audit, audit
 from streambench.cli import main
 from streambench.errors import EXIT_CONFIG, EXIT_INTEGRITY, EXIT_OK
 from streambench.item_laws import MOST_TOLD
+from streambench.recorder import Recorder
 from streambench.records import RunRow, column_names
 from streambench.recount import ITEM_COLUMNS
 from streambench.run_directory import open_run_directory
 from streambench.stored_rows import KINDS, cell_value
+from streambench.strain import loop_name
 
 EDITS = 200
 RESULTS, SUMMARY = 'results.csv', 'summary.json'
@@ -451,6 +455,31 @@ def test_a_directory_of_another_machine_is_clean(directory: Path) -> None:
     assert named(directory) == set()
 
 
+@pytest.mark.parametrize('limit', ['abort: received <= 3', ''])
+async def test_a_run_that_was_ended_is_clean(tmp_path: Path, limit: str) -> None:
+    """Items that nobody waited for have a status of their own, and give their credits back."""
+    values: dict[str, Any] = {
+        **{'executor': 'simulated', 'stream': 'memory', 'stream_method': 'default'},
+        **{'data_size_bytes': 500, 'task_sleep': 0.3, 'task_count': 200, 'loop': loop_name()},
+        **{'rate': 'max', 'max_outstanding': 20, 'seed': 2, 'threshold': [limit] if limit else []},
+    }
+    plan = make_plan(values)
+    recorder = Recorder(tmp_path)
+    async with recorder, open_session(plan.first, recorder=recorder) as session:
+        running = asyncio.create_task(session.run(plan.runs[0]))
+        # Without a limit it is cancelled, as Ctrl-C does.
+        await asyncio.wait([running], timeout=None if limit else 0.8)
+        running.cancel()
+        await asyncio.wait([running])
+    (row,) = recorder.rows
+    assert row.ended == ('aborted' if limit else 'interrupted')
+    assert row.unfinished > 0
+    assert (row.lost, row.failed) == (0, 0)
+    await asyncio.to_thread(recorder.write_toml, 'config.toml', plan.values)
+    found = await asyncio.to_thread(named, tmp_path)
+    assert found == set()
+
+
 @pytest.fixture(
     scope='module',
     params=[
@@ -533,6 +562,68 @@ def test_a_damaged_part_is_found(directory: Path) -> None:
     found = named(directory)
     assert (f'items/{part.name}', None, '') in found
     assert any(column == 'sent' for _, _, column in found)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'column', 'values'),
+    [
+        ('items', 'run', pyarrow.string()),
+        ('items', 'intended_ns', pyarrow.float64()),
+        ('items', 'sequence', None),
+        ('series', 'at_ns', None),
+        ('series', 'sent', pyarrow.string()),
+        ('loop', 'duration_s', None),
+        ('lags', 'ticks', None),
+    ],
+)
+def test_a_part_of_another_kind_is_damaged(
+    directory: Path, kind: str, column: str, values: pyarrow.DataType | None
+) -> None:
+    """Numbers that are texts, and nothing where there always is a number, end in a sentence."""
+    part = next((directory / kind).iterdir())
+    table = pyarrow.parquet.read_table(part)
+    place, metadata = table.schema.get_field_index(column), table.schema.metadata
+    changed = (
+        table[column].cast(values)
+        if values
+        else pyarrow.nulls(table.num_rows, table.schema.field(column).type)
+    )
+    table = table.set_column(place, column, changed).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(table, part)
+    assert (f'{kind}/{part.name}', None, '') in named(directory)
+    assert main(['summarize', str(directory)]) in (EXIT_OK, EXIT_CONFIG)
+    assert main(['summarize', str(directory), '--per-second']) in (EXIT_OK, EXIT_CONFIG)
+
+
+def test_a_part_of_another_version_is_not_read(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named with its version; the others are read."""
+    part = sorted((directory / 'items').iterdir())[-1]
+    table = pyarrow.parquet.read_table(part).drop_columns(['loop_wait_ns'])
+    other = part.with_name('part-0077.parquet')
+    pyarrow.parquet.write_table(table.replace_schema_metadata({'schema_version': '2'}), other)
+    assert (f'items/{other.name}', None, '') in named(directory)
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert f'items/{other.name} is of schema version 2, the others of 3' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('column', ['compute_workers', 'generators'])
+def test_no_worker_is_a_difference_and_no_division(
+    directory: Path, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the plan says better its number counts; without it there are no figures."""
+    lines = lines_of(directory)
+    lines[1][COLUMNS.index(column)] = '0'
+    write_lines(directory, lines)
+    (directory / 'summary.json').unlink()
+    assert (RESULTS, 0, column) in named(directory)
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert 'nothing says what was asked' not in capsys.readouterr().out
+    (directory / 'config.toml').unlink()
+    assert (RESULTS, 0, column) in named(directory)
+    assert main(['summarize', str(directory)]) == EXIT_OK
+    assert 'run 1: nothing says what was asked' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('version', [1, 2, 4])

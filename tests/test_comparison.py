@@ -174,15 +174,18 @@ def test_the_primary_metric_follows_the_load(tmp_path: Path) -> None:
         *repeats(3.0, sojourn_p50_s=0.5),
         *repeats(3.7, sojourn_p50_s=0.2, load=0.8, offered_rate_per_s=24.0),
         *repeats(0.4, sojourn_p50_s=0.2, load=None, closed_loop=True, max_outstanding=64),
+        # At a rate that was given the throughput is that rate, whatever was changed.
+        *repeats(0.5, sojourn_p50_s=0.2, load=None, task_sleep=0.0, offered_rate_per_s=50.0),
     ]
     found = sides(write(tmp_path / 'a', rows), write(tmp_path / 'b', rows))
     assert [[entry.metric for entry in point.differences] for point in found.points] == [
         ['makespan_s', 'sojourn_p50_s'],
         ['sojourn_p50_s', 'makespan_s'],
         ['throughput_per_s', 'sojourn_p50_s'],
+        ['sojourn_p50_s', 'makespan_s'],
     ]
-    assert [point.differences[0].primary for point in found.points] == [True] * 3
-    assert any('3 points, each tested at 5%' in note for note in found.notes)
+    assert [point.differences[0].primary for point in found.points] == [True] * 4
+    assert any('4 points, each tested at 5%' in note for note in found.notes)
 
 
 @pytest.mark.parametrize('point', [{'arrival': 'poisson'}, {'duration_s': 5.0, 'task_count': None}])
@@ -214,6 +217,10 @@ def test_growing_latency_is_no_latency(tmp_path: Path) -> None:
     rows = repeats(3.0, sojourn_p50_s=0.5, load=0.9, sojourn_growth_s=0.01)
     found = sides(write(tmp_path / 'a', rows), write(tmp_path / 'b', rows))
     assert [entry.metric for entry in found.points[0].differences] == ['makespan_s']
+    rows = repeats(3.0, sojourn_mean_s=0.5, uncorrected_sojourn_p50_s=0.5, sojourn_growth_s=0.01)
+    (run, *_) = read_arm(write(tmp_path / 'c', rows), name='A').runs
+    names = ('sojourn_mean_s', 'uncorrected_sojourn_p50_s', 'sojourn_growth_s')
+    assert [run.figures[name] for name in names] == [None, None, 0.01]
 
 
 def test_what_clocks_can_not_tell_apart_is_absent(tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ def test_items_are_laid_beside_the_stalls(tmp_path: Path) -> None:
     assert joined.under_way == (1, 2)
     assert columns['slow_in_stalls'] == 1.0
     assert columns['loop_answer'].startswith('undecided: 1 of 1 items above p99')
+    # What was due before the window made no p99, and was under way all the same.
+    row, since_ns = {'run': 0, 'sojourn_p99_s': 0.1}, begin + 500 * MS
+    columns, late = joined_again([part], row, STALLS, since_ns=since_ns)
+    assert late is not None
+    assert (late.under_way, late.slow, late.share) == ((1, 2), 0, 0.5)
+    assert columns == {'loop_answer': '', 'slow_in_stalls': None}
     assert list(loop_differences(0, [SECOND, LAST], STALLS, joined)) == []
     wrong = [STALLS[0] | {'items': 3, 'low_s': 1.0}, STALLS[1]]
     found = loop_differences(0, [LAST, SECOND], wrong, joined)

@@ -16,7 +16,7 @@ import uvloop
 from streambench import configure, open_session
 from streambench.loop_wait import LoopTime, idle_clock
 from streambench.packing import schema_of, table_of
-from streambench.records import ItemRow
+from streambench.records import ItemRow, RunRow
 
 
 class Recorded:
@@ -32,10 +32,10 @@ class Recorded:
         return self.idle
 
 
-def read(*readings: tuple[int, int]) -> LoopTime:
+def read(*readings: tuple[int, int], generates: bool = True) -> LoopTime:
     """Return where the time of a loop went that was read at these instants."""
     clock = Recorded()
-    times = LoopTime(clock)
+    times = LoopTime(clock, generates=generates)
     for at_ns, idle in readings:
         clock.idle = idle
         times.sample(at_ns)
@@ -72,7 +72,8 @@ def test_busy_time_between_two_instants() -> None:
 
 def test_an_item_waits_at_three_places() -> None:
     """For the generator, for the dispatcher and for its completion; without one of them, no sum."""
-    times = read((1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000))
+    readings = (1_000_000, 0), (2_000_000, 400_000), (3_000_000, 400_000)
+    times = read(*readings)
     item = ItemRow(
         intended_ns=1_700_000,
         put_start_ns=2_100_000,
@@ -85,6 +86,9 @@ def test_an_item_waits_at_three_places() -> None:
     table = times.charge(table_of(rows, ItemRow))
     assert table.schema == schema_of(ItemRow)
     assert table['loop_wait_ns'].to_pylist() == [100_000 + 200_000 + 100_000, None, None, None]
+    # A generator elsewhere doesn't wait for this loop.
+    table = read(*readings, generates=False).charge(table_of(rows, ItemRow))
+    assert table['loop_wait_ns'].to_pylist() == [300_000, 300_000, None, None]
     unread = read().charge(table_of(rows, ItemRow))
     assert unread['loop_wait_ns'].null_count == len(rows)
 
@@ -147,3 +151,21 @@ def test_a_blocked_loop_shows_in_the_items_that_waited() -> None:
     assert 3 <= len(blocked) <= 12, waits
     assert 40 <= max(blocked) <= 90
     assert statistics.median(waits) < 3
+
+
+def test_a_run_of_a_moment_tells_no_demand_of_the_loop() -> None:
+    """Beginning and ending it take longer than its item, so that it would be called the loop's."""
+
+    async def measure(count: int) -> RunRow:
+        config = configure(
+            executor='simulated', stream='memory', stream_method='default', task_sleep=0.001, rate=200
+        )
+        async with open_session(replace(config, task_count=count)) as session:
+            return (await session.run()).row
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        one, many = (runner.run(measure(count)) for count in (1, 30))
+    assert one.demand_loop_s is None
+    assert one.bottleneck == 'none: schedule-limited'
+    assert 'event loop' not in one.reasons
+    assert many.demand_loop_s is not None

@@ -40,6 +40,14 @@ def test_the_width_decides_and_nothing_else() -> None:
     assert width.share == pytest.approx(0.03, abs=0.015)
 
 
+def test_the_figure_is_the_one_that_is_compared() -> None:
+    """The latency, also at a rate without a sleep; not where it grows with the run."""
+    paced = rows(repeats=6, load=None, task_sleep=0.0, throughput_per_s=50.0)
+    assert [width.metric for width in widths(paced)] == ['sojourn_p50_s']
+    growing = rows(repeats=6, makespan_s=3.0, sojourn_growth_s=0.01)
+    assert [width.metric for width in widths(growing)] == ['makespan_s']
+
+
 def test_never_before_the_sixth() -> None:
     """However alike five runs are, they carry no 95 % interval."""
     alike: dict[str, Any] = {'sojourn_p50_s': 0.1}
@@ -72,7 +80,9 @@ def test_a_plan_ends_when_it_is_narrow(tmp_path: Path, capsys: pytest.CaptureFix
     """Of thirty repetitions six are made where that is enough, and the file says what was asked."""
     words = (
         '--executor simulated --stream memory --stream-method default --data-size-bytes 100 1000 '
-        '--task-count 20 --task-sleep 0.005 --load 0.5 --repeat 30 --until-narrow 90%'
+        '--task-count 20 --task-sleep 0.005 --load 0.5 --repeat 30 --until-narrow 90% '
+        # A stall of a busy machine is longer than a run.
+        '--bound late_invalid_s=10 loop_busy=10'
     )
     assert main(['run', *words.split(), '--run-dir', str(tmp_path)]) == EXIT_OK
     done = capsys.readouterr()

@@ -123,6 +123,8 @@ async def test_the_account_names_what_happened(tmp_path: Path) -> None:
     assert (row.sent, row.received, row.lost, row.completed_tasks) == (30, 28, 2, 28)
     assert (row.duplicated, row.reordered, row.corrupt, row.foreign) == (1, 1, 1, 1)
     assert row.ended == 'stalled'
+    # Tasks of the warm-up are no items.
+    assert '30 of 30 items sent, 28 received, 28 submitted, 28 completed' in row.reason
     assert row.efficiency is None
     assert exit_codes({name: getattr(row, name) for name in column_names(RunRow)}) == {3, 4}
     found = await asyncio.to_thread(measured_rows, tmp_path)

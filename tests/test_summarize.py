@@ -230,6 +230,20 @@ def test_a_run_without_a_row_is_recovered(directory: Path, capsys: pytest.Captur
     assert 'run 2: recovered from its items, its row was never written' in text
 
 
+def test_an_instant_far_away_is_no_row_for_each_second(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An item that took 58 days ends in a sentence, not in millions of rows."""
+    part = sorted((directory / 'items').iterdir())[-1]
+    table = pyarrow.parquet.read_table(part)
+    ends = [*table['complete_ns'].to_pylist()[:-1], table['complete_ns'][-1].as_py() + 5 * 10**15]
+    place = table.schema.get_field_index('complete_ns')
+    table = table.set_column(place, table.schema.field(place), [pyarrow.array(ends, pyarrow.int64())])
+    pyarrow.parquet.write_table(table, part)
+    assert main(['summarize', str(directory), '--per-second']) == EXIT_CONFIG
+    assert 'contradict each other' in capsys.readouterr().err
+
+
 def test_damaged_parts_are_left_out_and_told(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -198,6 +198,16 @@ def row_of(**columns: Any) -> dict[str, Any]:
         ('put_mean < 1s', {}, 'no item of this run has it'),
         ('efficiency > 0.9', {}, 'no ideal at sleep 0'),
         ('efficiency > 0.9', {'task_sleep': 1.0}, 'only a run whose items all completed has one'),
+        (
+            'efficiency > 0.9',
+            {'task_sleep': 1.0, 'warmup_s': 5.0, 'sent': 9},
+            'no item was due in the measurement window',
+        ),
+        (
+            'sojourn_growth < 1ms',
+            {'sojourn_n': 500.0},
+            'it did not grow, or by too little to be told, or had fewer than 40 items',
+        ),
         ('sojourn_p50 < 1s', {'record': 'none'}, '--record none keeps none of the items'),
         ('clock_bound < 1s', {}, 'this run has no such figure'),
     ],

@@ -31,6 +31,7 @@ def row(**changes: Any) -> dict[str, Any]:
     return {name: getattr(blank, name) for name in column_names(RunRow)} | good | changes
 
 
+PLACED = {'generator': 'worker', 'workers_proven': 4}
 WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
 
 
@@ -53,6 +54,7 @@ WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
         ({'offered_rate_per_s': 2000.0}, CAUTION, 'pacing floor', 0),
         ({'redis_shared': True}, CAUTION, 'one Redis', 0),
         ({'reordered': 3}, CAUTION, '3 items arrived out of order', 0),
+        (PLACED | {'reordered': 3, 'generators': 3}, VALID, '', 0),
         ({'machine_busy': 0.7}, CAUTION, 'busy machine: 70% of the cores', 0),
         ({'machine_stolen': 0.2}, CAUTION, 'busy machine: 20% of the time', 0),
         ({'machine_busy': 0.3, 'machine_stolen': 0.01}, VALID, '', 0),
@@ -97,6 +99,15 @@ WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
         ({'reconnects': 1}, CAUTION, 'made anew', 0),
         ({'loop_stall_share': 0.2, 'loop_culprit': 'gc'}, CAUTION, 'longest by gc', 0),
         ({'generator': 'worker'}, INVALID, '3 of 4 workers', 5),
+        ({'efficiency': 1.0}, VALID, '', 0),
+        ({'efficiency': 1.08}, CAUTION, 'efficiency 1.080 is above 1: more than the 3 compute', 0),
+        (PLACED | {'efficiency': 1.08}, CAUTION, "the generator's too once all was sent", 0),
+        # No figure is left.
+        ({'warmup_s': 5.0}, CAUTION, 'empty window: none of the 100 items was due 5 s after', 0),
+        ({'warmup_s': 5.0, 'window_n': 1}, VALID, '', 0),
+        # Each of four generators paces a fourth of the items.
+        (PLACED | {'offered_rate_per_s': 2000.0, 'generators': 4}, VALID, '', 0),
+        (PLACED | {'offered_rate_per_s': 2000.0, 'generators': 1}, CAUTION, '20% of the interval', 0),
     ],
 )
 def test_judgement(changes: dict[str, Any], grade: str, word: str, code: int) -> None:
@@ -123,12 +134,50 @@ def test_every_reason_has_a_remedy() -> None:
         **{'machine_busy': 0.9, 'machine_stolen': 0.5, 'reconnects': 1, 'redis_shared': True},
     )
     closed = row(**WINDOW | {'demand_loop_s': 0.001, 'throughput_per_s': 990.0, 'max_outstanding': 200})
-    late = row(publish_delay_p50_s=0.03)
+    late = row(publish_delay_p50_s=0.03, warmup_s=3.0, efficiency=1.1)
     for found in (wrong, closed, late):
         _, reasons = judge(found)
         for reason in reasons:
             assert re.search(r'[:;] \S.* \S', reason), reason
     assert len(judge(wrong)[1]) == 14
+
+
+@pytest.mark.parametrize(
+    ('changes', 'remedy'),
+    [
+        ({'publish_delay_p50_s': 0.03}, 'lower the rate, or put the generator on a worker'),
+        (
+            PLACED | {'publish_delay_p50_s': 0.03},
+            'lower the rate, or share the items among more --generators',
+        ),
+        (PLACED | {'offered_rate_per_s': 2000.0}, 'share the items among more --generators'),
+        (
+            {'demand_loop_s': 0.02, 'throughput_per_s': 49.0},
+            'lower the rate, or put the generator on a worker',
+        ),
+        # It is there already.
+        (PLACED | {'demand_loop_s': 0.02, 'throughput_per_s': 49.0}, 'of the time: lower the rate'),
+        (WINDOW | {'max_outstanding': 200}, 'give --task-count 2000 or more'),
+        # That can't be given with a duration.
+        (
+            WINDOW | {'max_outstanding': 200, 'duration_s': 1.0},
+            'send for longer (--duration), about 2000 items, or give fewer credits',
+        ),
+        ({'ended': 'stalled', 'reason': 'nothing moved; see --x.'}, 'nothing moved; see --x'),
+    ],
+)
+def test_a_remedy_helps(changes: dict[str, Any], remedy: str) -> None:
+    """What is advised can be done, and is not done already."""
+    (reason,) = judge(row(**changes))[1]
+    assert reason.endswith(remedy)
+
+
+def test_a_closed_loop_that_was_ended_needs_no_other_credits() -> None:
+    """It sent few items because it ended, and those that were lost kept their credits."""
+    short = row(**WINDOW | {'max_outstanding': 200, 'ended': 'stalled'})
+    limited = {'demand_workers_s': 0.01, 'throughput_per_s': 50.0}
+    for found in (short, row(**WINDOW | limited | {'ended': 'aborted'})):
+        assert len(judge(found)[1]) == 1
 
 
 def test_what_an_executor_remarks_is_a_caution() -> None:

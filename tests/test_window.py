@@ -13,7 +13,7 @@ import pytest
 from streambench import Config, configure, open_session
 from streambench.errors import ConfigError
 from streambench.records import ItemRow, RunRow, column_names
-from streambench.run_row import determined
+from streambench.run_row import determined, judged
 from streambench.session import Session
 from streambench.tally import tally
 
@@ -79,12 +79,41 @@ async def test_what_comes_before_the_window_is_kept_and_marked() -> None:
     assert row.sent == row.completed_tasks == 120
     assert row.window_n == row.sojourn_n == 80
     inside = [item for item in rows if item['in_window']]
-    span_ns = max(item['complete_ns'] for item in inside) - min(item['intended_ns'] for item in inside)
-    assert row.makespan_s == pytest.approx(span_ns / 1e9)
-    assert row.throughput_per_s == pytest.approx(80 / (span_ns / 1e9))
+    begin = min(item['intended_ns'] for item in inside)
+    end = max(item['complete_ns'] for item in inside)
+    assert row.makespan_s == pytest.approx((end - begin) / 1e9)
+    # While what was out at its begin came back, nothing of the window did.
+    ended = sum(begin < item['complete_ns'] <= end for item in rows)
+    assert ended >= 80
+    assert row.throughput_per_s == pytest.approx(ended / row.makespan_s)
+    assert row.bytes_per_s == pytest.approx(1000 * ended / row.makespan_s)
     assert row.ideal_makespan_s == pytest.approx(79 / 200 + 0.01)
     assert moved['window_n'] == moved['sojourn_n'] == 60
     assert whole['window_n'] == 120
+
+
+@pytest.mark.parametrize(
+    'changes', [{'rate': 'max', 'max_outstanding': 60}, {'load': 1.5, 'max_in_flight': 40}]
+)
+async def test_a_queue_at_the_begin_of_the_window_changes_no_rate(changes: dict[str, Any]) -> None:
+    """Busy servers are as busy in any window, however many items wait in front of its first one."""
+    config = simulated(task_count=240, **changes)
+    async with open_session(config) as session:
+        row = (await session.run()).row
+        asked = {name: getattr(row, name) for name in column_names(RunRow)}
+        windows = [
+            judged(asked | determined(session.recorder.item_parts, asked | {'warmup_s': warmup_s})[0])
+            for warmup_s in (0.0, 0.2, 0.4)
+        ]
+    assert [window['window_n'] > 20 for window in windows] == [True, True, True]
+    # How long an item takes alone isn't seen any more once others wait.
+    assert {window['sojourn_min_s'] for window in windows} == {row.sojourn_min_s}
+    for window in windows:
+        # A stall of the last completion is a tenth of the shortest window.
+        assert window['throughput_per_s'] == pytest.approx(300, rel=0.15)
+        assert window['bytes_per_s'] == pytest.approx(300e3, rel=0.15)
+        assert 0.85 < window['efficiency'] <= 1
+        assert window['demand_workers_s'] * 300 == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
