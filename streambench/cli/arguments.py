@@ -10,6 +10,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from streambench import __version__
@@ -80,8 +81,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: If they can't be read.
     """
     command = next((word for word in arguments if not word.startswith('-')), '')
+    others = command == RUN and _names_others(arguments)
     try:
-        namespace, unknown = parsers(command)[0].parse_known_args(arguments)
+        namespace, unknown = parsers(command, others=others)[0].parse_known_args(arguments)
     except ConfigError:
         if command != RUN:
             raise
@@ -94,6 +96,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         _refuse_unknown(unknown[0], chosen)
     return namespace
+
+
+def _names_others(arguments: Sequence[str]) -> bool:
+    """Return whether a plugin of another package is chosen, so that `--help` must know its flags."""
+    from streambench import registry
+    from streambench.config import CHOOSERS
+
+    kinds = {f'--{name.replace("_", "-")}': kind for name, kind in CHOOSERS.items()}
+    pairs = [word.partition('=')[::2] for word in arguments if '=' in word]
+    return any(
+        flag in kinds and registry.listed(kinds[flag], name) not in registry.PLUGINS[kinds[flag]]
+        for flag, name in [*pairs, *pairwise(arguments)]
+    )
 
 
 def _refuse_unknown(word: str, parser: _Parser) -> NoReturn:

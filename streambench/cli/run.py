@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, others: bool) -> None:
     parser.usage = 'streambench run [OPTION ...]'
     parser.description = (
         'Run the benchmark. Without any flag: two embedded Redis servers, Parsl with 4 workers, both '
-        'methods, 100 kB and 1 MB, each at load 1 and 0.8.'
+        'methods, 100 kB and 1 MB, each at load 1 and 0.8. Flags of a plugin of another package are '
+        'shown where it is chosen: `streambench run --stream NAME --help`.'
     )
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for entry, takers in known_options(others=others).values():
