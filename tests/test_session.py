@@ -85,6 +85,30 @@ async def test_a_run_in_three_lines(tmp_path: Path) -> None:
     assert result.row.loop in ('uvloop', 'asyncio')
 
 
+async def test_a_directory_is_made_and_never_shared(tmp_path: Path) -> None:
+    """A directory that isn't there is made; one that holds results is refused, and not touched."""
+
+    def held() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in place.rglob('*')}
+
+    place = tmp_path / 'some' / 'where'
+    async with open_session(quick(), directory=place) as session:
+        await session.run()
+    before = await asyncio.to_thread(held)
+    assert place / 'results.csv' in before
+    with pytest.raises(
+        ConfigError, match=r"where' holds the results of another session: name another\."
+    ):
+        async with open_session(quick(), directory=place):
+            pass
+    assert await asyncio.to_thread(held) == before
+    with pytest.raises(
+        ConfigError, match=r"csv/x' can not be made \(Not a directory\): name another\."
+    ):
+        async with open_session(quick(), directory=place / 'results.csv' / 'x'):
+            pass
+
+
 async def test_runs_share_a_session() -> None:
     """Runs that differ in what may vary use the same executor; two at once wait for each other."""
     async with open_session(quick()) as session:
