@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import shlex
@@ -49,6 +50,10 @@ class _Found:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        flag = message.removeprefix('unrecognized arguments: ').partition('=')[0]
+        near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+        if near and flag != message:
+            raise LoopMonitorError(f'there is no flag {flag}; did you mean {near[0]}?')
         raise LoopMonitorError(f'{message}; `streambench loop --help` shows what there is.')
 
 
