@@ -54,13 +54,14 @@ def _handler(handler: logging.Handler, level: str, renderer: Any) -> logging.Han
     return handler
 
 
-def set_up(path: Path, *, file_level: str, terminal_level: str) -> None:
+def set_up(path: Path, *, file_level: str, terminal_level: str, colors: bool = False) -> None:
     """Send events to a file as JSON lines, and the grave ones to the terminal.
 
     Args:
         path: The file; appended to.
         file_level: Least level for the file.
         terminal_level: Least level for standard error.
+        colors: Whether these are coloured.
     """
     root = logging.getLogger()
     root.addHandler(
@@ -73,7 +74,7 @@ def set_up(path: Path, *, file_level: str, terminal_level: str) -> None:
     terminal = _handler(
         logging.StreamHandler(sys.stderr),
         terminal_level,
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        structlog.dev.ConsoleRenderer(colors=colors),
     )
     # What a client complains about is told in a sentence of ours; the file has both.
     terminal.addFilter(logging.Filter('streambench'))

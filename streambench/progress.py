@@ -21,16 +21,19 @@ class ProgressLine:
     Args:
         stream: Where to.
         runs: Runs of the plan.
+        moving: Whether it is a terminal whose line can be written over.
         begun_at: When the plan began, of time.monotonic; now if absent.
 
     Attributes:
         begun_at: The same.
     """
 
-    def __init__(self, stream: TextIO, *, runs: int, begun_at: float | None = None) -> None:
+    def __init__(
+        self, stream: TextIO, *, runs: int, moving: bool, begun_at: float | None = None
+    ) -> None:
         self._stream = stream
         self._runs = runs
-        self._moving = stream.isatty()
+        self._moving = moving
         self._said_at = -PIPE_INTERVAL_S
         self.begun_at = time.monotonic() if begun_at is None else begun_at
         self._doing = ''

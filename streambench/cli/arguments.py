@@ -81,6 +81,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: If they can't be read.
     """
     command = next((word for word in arguments if not word.startswith('-')), '')
+    if command and command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f'did you mean {near[0]}?' if near else '`streambench --help` shows what there is.'
+        raise ConfigError(f'there is no command {command!r}; {hint}')
     others = command == RUN and _names_others(arguments)
     try:
         namespace, unknown = parsers(command, others=others)[0].parse_known_args(arguments)

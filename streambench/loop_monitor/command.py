@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         choices=FORMATS,
         default=TABLE,
         help='how the table of culprits is written: for eyes, for programs (raw values), or Markdown '
-        f'(default {TABLE})',
+        f'(default: {TABLE})',
     )
     add('--speedscope', metavar='FILE', help='write a flame graph of the stalls only, for speedscope')
     add('--trace', metavar='FILE', help='write trace events, for Perfetto or Chrome')
@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         '--pairs',
         type=_count,
         metavar='N',
-        help=f'how often each loop runs the program, with --compare-loops (default {PAIRS})',
+        help=f'how often each loop runs the program, with --compare-loops (default: {PAIRS})',
     )
     add(
         '--loop',
