@@ -119,6 +119,19 @@ def test_every_flag_exists() -> None:
     assert named - known - OTHERS == set()
 
 
+def test_test_example_passes(tmp_path: Path) -> None:
+    """The test that README shows is one, and holds in pytest as a user has it."""
+    code = next(block for block in blocks('python') if 'async def test_latency' in block)
+    (tmp_path / 'test_it.py').write_text(code, encoding='utf-8')
+    command = [sys.executable, '-m', 'pytest', '-q', '-W', 'error', str(tmp_path / 'test_it.py')]
+    scope = ['-o', 'asyncio_default_fixture_loop_scope=function']
+    done = subprocess.run(
+        [*command, *scope], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
+    assert '1 passed' in done.stdout
+
+
 def test_changelog_names_the_version() -> None:
     """The changelog has an entry for the version that the package says it is."""
     from streambench import __version__
