@@ -310,7 +310,7 @@ class Run:
         ended = self._ended or INTERRUPTED
         # Of what we no longer wait for, nobody knows whether it would have come.
         lost = ended in (COMPLETE, STALLED) or isinstance(self.error, BrokerError)
-        failed = ended != ABORTED and not isinstance(self.error, ResultsError)
+        failed = ended not in (ABORTED, INTERRUPTED) and not isinstance(self.error, ResultsError)
         for account in self._ledgers.values():
             account.give_up(str(self.error or f'the run was {ended}'), lost=lost, failed=failed)
 
