@@ -32,6 +32,24 @@ ENDED_BY_FAILURE = 'failed'
 INTERRUPTED = 'interrupted'
 ABORTED = 'aborted'
 
+HOW_HELD = {
+    'callback': 'by a callback',
+    'gc': 'by garbage collection',
+    'gil': 'by another thread that had the GIL',
+    'cpu-starved': 'for want of a core',
+    'unattributed': 'by nobody known',
+}
+
+
+def culprit_words(culprit: str) -> str:
+    """Return what held the loop for longest, as a person says it.
+
+    Args:
+        culprit: Cause and place, as the column `loop_culprit` has them.
+    """
+    cause, _, place = culprit.partition(': ')
+    return HOW_HELD.get(cause, f'by {cause}') + (f', {place}' if place else '')
+
 
 def ended_by(error: Exception) -> str:
     """Return how a run ended that an error has ended."""
@@ -116,9 +134,10 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             else:
                 invalid.append(f'{text}: lower the rate, or put the generator on a worker')
     if (row['loop_stall_share'] or 0.0) > bounds.loop_stalled:
+        remedy = 'close other programs, and ' if row['loop_culprit'] == 'cpu-starved' else ''
         caution.append(
-            f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
-            f'{row["loop_culprit"]}: stalls/ has each with its culprit'
+            f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest '
+            f'{culprit_words(row["loop_culprit"])}: {remedy}see stalls/ for each with its culprit'
         )
     if row['closed_loop']:
         caution += _window(row, bounds)

@@ -95,7 +95,24 @@ WINDOW = {'closed_loop': True, 'max_outstanding': 8, 'offered_rate_per_s': None}
         ),
         ({'redis_shared': True, 'broker_cpu': 0.34}, CAUTION, 'one Redis, busy for 34% of a core', 0),
         ({'reconnects': 1}, CAUTION, 'made anew', 0),
-        ({'loop_stall_share': 0.2, 'loop_culprit': 'gc'}, CAUTION, 'longest by gc', 0),
+        (
+            {'loop_stall_share': 0.2, 'loop_culprit': 'gc'},
+            CAUTION,
+            'longest by garbage collection: see stalls/',
+            0,
+        ),
+        (
+            {'loop_stall_share': 0.2, 'loop_culprit': 'cpu-starved'},
+            CAUTION,
+            'longest for want of a core: close other programs, and see stalls/',
+            0,
+        ),
+        (
+            {'loop_stall_share': 0.2, 'loop_culprit': 'callback: a.py:3 f'},
+            CAUTION,
+            'longest by a callback, a.py:3 f: see stalls/',
+            0,
+        ),
         ({'generator': 'worker'}, INVALID, '3 of 4 workers', 5),
     ],
 )
