@@ -9,6 +9,7 @@ import argparse
 import difflib
 import importlib
 import re
+import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
@@ -32,9 +33,21 @@ COMMANDS = {
 }
 
 
+class _Spellings(argparse.HelpFormatter):
+    """All spellings of an option with its value once, folded as everything else in the help."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if len(action.option_strings) < 2 or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        text = f'{", ".join(action.option_strings)} {value}'
+        lines = textwrap.wrap(text, self._width - self._current_indent, break_on_hyphens=False)
+        return f'\n{" " * self._current_indent}'.join(lines)
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=_Spellings, **settings)
         # argparse takes -1e3 and -5kB for flags, and says that a value is missing.
         self._negative_number_matcher = re.compile(r'-\.?\d')
         self.add_argument('--version', action='version', version=f'streambench {__version__}')
