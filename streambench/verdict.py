@@ -81,11 +81,17 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
             'another executor, this one runs tasks in the process that submits them'
         )
     if row['ended'] != COMPLETE:
-        invalid.append(f'{row["ended"]}: {row["reason"]}' if row['reason'] else row['ended'])
+        # It is a sentence, and becomes one of several reasons.
+        told = row['reason'].rstrip('.')
+        invalid.append(f'{row["ended"]}: {told}' if told else row['ended'])
     if row['failed'] or row['publish_failed']:
         told = row['reason'] if row['ended'] == COMPLETE else ''
         why = f': {told or "items/ has the error of each"}'
-        counts = ((row['failed'], 'tasks failed'), (row['publish_failed'], 'items were not published'))
+        failed, unsent = row['failed'], row['publish_failed']
+        counts = (
+            (failed, 'task failed' if failed == 1 else 'tasks failed'),
+            (unsent, 'item was not published' if unsent == 1 else 'items were not published'),
+        )
         invalid.append(', '.join(f'{number} {text}' for number, text in counts if number) + why)
     proven = row['workers_proven']
     # With `worker` the generator takes one of the executor's workers.

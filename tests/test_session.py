@@ -308,6 +308,36 @@ async def test_a_broker_that_goes_ends_the_run_with_what_was_measured() -> None:
     assert result.row.completed_tasks + result.row.failed == 10
 
 
+class MutePublisher(FailingPublisher):
+    """A publisher that forgets to say what became of the n-th item."""
+
+    async def send(self, parts: Sequence[bytes], acked: Acked, *, more: bool = False) -> None:
+        """Send, and say so but for one."""
+        self._left -= 1
+        await self._inner.send(parts, acked if self._left else lambda *answer: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuteBroker(MemoryBroker):
+    """The memory broker with a publisher that forgets an answer."""
+
+    @asynccontextmanager
+    async def open_publisher(self, topic: str) -> AsyncIterator[Publisher]:
+        """Open the sending end."""
+        async with super().open_publisher(topic) as inner:
+            yield MutePublisher(inner, 20)
+
+
+async def test_an_answer_that_never_comes_is_told() -> None:
+    """Whose broker plugin forgets one reads so: all items ended, and one was not answered."""
+    config = replace(quick(stall_timeout=1), broker_plugin=MuteBroker())
+    async with open_session(config) as session:
+        result = await session.run()
+    assert result.row.ended == 'stalled'
+    counts = '30 of 30 items sent, 30 received, 30 submitted, 30 completed'
+    assert f'{counts}, 1 not answered by the broker; see --stall-timeout.' in str(result.error)
+
+
 async def test_random_sizes_and_orders_keep_the_books() -> None:
     """Whatever a meddler drops or doubles, every item ends exactly once."""
     draw = random.Random(5)
