@@ -13,6 +13,8 @@ from streambench.wording import size_text
 
 PIPE_INTERVAL_S = 5.0
 RATE_S = 0.1
+# Back to the begin of the line, and nothing left on it.
+CLEAR = '\r\x1b[K'
 
 
 class ProgressLine:
@@ -51,7 +53,7 @@ class ProgressLine:
         text = f'[{now - self.begun_at:4.0f} s] {self._text(progress)}'
         if self._moving:
             width = shutil.get_terminal_size().columns - 1
-            self._write('\r\x1b[K' + text[:width])
+            self._write(CLEAR + text[:width])
         else:
             self._write(text + '\n')
 
@@ -86,4 +88,4 @@ class ProgressLine:
     def clear(self) -> None:
         """Remove the moving line."""
         if self._moving:
-            self._write('\r\x1b[K')
+            self._write(CLEAR)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
+
+from streambench.progress import CLEAR
 
 WISHES = ('NO_COLOR', 'FORCE_COLOR', 'COLUMNS')
 OWN = {name: value for name, value in os.environ.items() if name not in WISHES}
@@ -60,6 +64,17 @@ def in_a_terminal(program: list[str], *, columns: int, **environment: str) -> st
 def test_a_terminal_and_its_wishes(environment: dict[str, str], said: str) -> None:
     """A line moves in a terminal that can; colours go by it, unless somebody has said otherwise."""
     assert in_a_terminal(['-c', MODES], columns=72, **environment) == f'{said}\n'
+
+
+def test_an_event_does_not_stand_behind_the_moving_line(tmp_path: Path) -> None:
+    """What a log tells a terminal removes the line that moves there, and begins its own."""
+    words = '--executor simulated --stream memory --stream-method default --data-size-bytes 1kB'
+    quick = f'--task-count 9 --task-sleep 0.01 --load 0.8 --log-level INFO --run-dir {tmp_path}'
+    program = ['-m', 'streambench', 'run', *words.split(), *quick.split()]
+    text = in_a_terminal(program, columns=100, NO_COLOR='1')
+    events = re.findall(r'(.{4})[0-9-]{10}T[0-9:.]+Z \[info', text, flags=re.DOTALL)
+    assert len(events) >= 4
+    assert {*events} == {CLEAR}
 
 
 def test_a_pipe_is_no_terminal() -> None:

@@ -21,7 +21,7 @@ from streambench.cli.sessions import Made, Sessions, make_here
 from streambench.cli.terminal import colored, moves
 from streambench.errors import RunError, StreamBenchError
 from streambench.plan import Plan
-from streambench.progress import ProgressLine
+from streambench.progress import CLEAR, ProgressLine
 from streambench.recorder import Recorder, Written
 
 # As multiprocessing does: modules are found where the parent finds them.
@@ -165,6 +165,7 @@ def child(left: int) -> None:
         file_level=config.log_file_level,
         terminal_level=config.log_level,
         colors=colored(sys.stderr),
+        begin=CLEAR if moves(sys.stderr) else '',
     )
     recorder = Recorder(given.directory, csv_file=config.csv_file)
     recorder.go_on(given.written)

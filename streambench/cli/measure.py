@@ -28,7 +28,7 @@ from streambench.errors import (
 )
 from streambench.outcomes import outcomes
 from streambench.plan import Plan
-from streambench.progress import ProgressLine
+from streambench.progress import CLEAR, ProgressLine
 from streambench.recorder import ITEMS, Recorder, make_run_directory
 from streambench.records import RunRow, column_names
 from streambench.report import runs_text, screen
@@ -196,6 +196,7 @@ def _recorder(plan: Plan) -> Recorder:
             file_level=config.log_file_level,
             terminal_level=config.log_level,
             colors=colored(sys.stderr),
+            begin=CLEAR if moves(sys.stderr) else '',
         )
         return Recorder(directory, csv_file=config.csv_file)
     except BaseException:
