@@ -119,6 +119,18 @@ def test_every_flag_exists() -> None:
     assert named - known - OTHERS == set()
 
 
+def test_loop_example_is_found_out(tmp_path: Path) -> None:
+    """The program that README profiles is whole, and the line that holds its loop up is named."""
+    code = next(block for block in blocks('python') if 'async def serve' in block)
+    # Every request asks for the slow answer, so that a second is enough.
+    quick = code.replace('< 0.97', '< 0').replace('range(150)', 'range(3)')
+    (tmp_path / 'quick.py').write_text(quick, encoding='utf-8')
+    words = [sys.executable, '-m', 'streambench', 'loop', '--format', 'csv', 'quick.py']
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert 'quick.py:8 check' in done.stderr
+
+
 def test_test_example_passes(tmp_path: Path) -> None:
     """The test that README shows is one, and holds in pytest as a user has it."""
     code = next(block for block in blocks('python') if 'async def test_latency' in block)
