@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from streambench.config import Config
     from streambench.errors import StreamBenchError
     from streambench.plan import Plan, make_plan
+    from streambench.records import RunRow
     from streambench.run_spec import RunSpec
-    from streambench.session import RunResult, Session, open_session
+    from streambench.session import Progress, RunResult, Session, open_session
     from streambench.settings import configure
     from streambench.summary import Estimate
+    from streambench.thresholds import Outcome
 
 __version__ = '0.1.0'
 
@@ -23,6 +25,9 @@ _HOMES = {
     'Estimate': 'summary',
     'configure': 'settings',
     'StreamBenchError': 'errors',
+    'Outcome': 'thresholds',
+    'Progress': 'session',
+    'RunRow': 'records',
     'Plan': 'plan',
     'RunSpec': 'run_spec',
     'make_plan': 'plan',
@@ -34,8 +39,11 @@ _HOMES = {
 __all__ = [
     'Config',
     'Estimate',
+    'Outcome',
     'Plan',
+    'Progress',
     'RunResult',
+    'RunRow',
     'RunSpec',
     'Session',
     'StreamBenchError',

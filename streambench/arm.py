@@ -15,6 +15,7 @@ from typing import Any
 
 from streambench.clocks import ACROSS, inseparable_within_s
 from streambench.errors import ConfigError
+from streambench.newest import newest_hint
 from streambench.records import PSBENCH_COLUMNS, SCHEMA_VERSION
 from streambench.schemas import other_version
 from streambench.verdict import CAUTION, INVALID
@@ -151,9 +152,8 @@ def read_arm(path: str | Path, *, name: str) -> Arm:
     if file.is_dir():
         file = file / RESULTS
         if not file.exists():
-            raise ConfigError(
-                f'{name}: {str(path)!r} holds no {RESULTS}; name a run directory or a CSV file.'
-            )
+            hint = newest_hint(Path(path), result=RESULTS) or 'name a run directory or a CSV file'
+            raise ConfigError(f'{name}: {str(path)!r} holds no {RESULTS}; {hint}.')
     lines = _lines(file, name)
     head = [cell.strip() for cell in lines[0][1]]
     missing = [column for column in PSBENCH_COLUMNS if column not in head]

@@ -159,7 +159,7 @@ def _paired(
     results, summary = directory.results, directory.summary
     there = directory.kept
     left, right = list(results.rows), list(summary.rows)
-    if len(left) > len(right) and right:
+    if len(left) > len(right) and right and Path(results.file).is_absolute():
         # A file of results elsewhere holds those of other plans too.
         left = [max(left, key=lambda row: _alike(row, other)) for other in right]
     pairs: list[tuple[int, Row | None, Row | None]] = []
@@ -178,6 +178,13 @@ def _paired(
                 (results, summary, by_run[0]),
                 (summary, results, by_run[1]),
             ):
+                held = [row.get('run') for row in stored.rows].count(number)
+                if held > 1:
+                    found.append(
+                        differing(
+                            stored.file, number, 'run', f'{held} rows', 'one', 'the order of runs'
+                        )
+                    )
                 if number not in rows and stored.there:
                     found.append(differing(stored.file, number, 'run', 'no row', number, other.file))
     known = {number for number, _, _ in pairs}

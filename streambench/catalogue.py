@@ -45,8 +45,8 @@ def catalogue() -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
-def catalogue_text(*, form: str = TABLE) -> str:
-    """Return the catalogue in one of the forms of `--format`."""
+def catalogue_text(*, form: str = TABLE, width: int | None = None) -> str:
+    """Return the catalogue in one of the forms of `--format`, folded to a width if one is given."""
     columns = [
         Column(name='kind', head='kind', left=True),
         Column(name='name', head='name', left=True),
@@ -54,4 +54,4 @@ def catalogue_text(*, form: str = TABLE) -> str:
         Column(name='tested', head='tested', left=True),
         Column(name='summary', head='what it is', left=True),
     ]
-    return render(columns, catalogue(), form=form)
+    return render(columns, catalogue(), form=form, width=width)

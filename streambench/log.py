@@ -54,15 +54,20 @@ def _handler(handler: logging.Handler, level: str, renderer: Any) -> logging.Han
     return handler
 
 
-def set_up(path: Path, *, file_level: str, terminal_level: str) -> None:
+def set_up(
+    path: Path, *, file_level: str, terminal_level: str, colors: bool = False, begin: str = ''
+) -> None:
     """Send events to a file as JSON lines, and the grave ones to the terminal.
 
     Args:
         path: The file; appended to.
         file_level: Least level for the file.
         terminal_level: Least level for standard error.
+        colors: Whether these are coloured.
+        begin: What goes before each, such as what removes a line that moves.
     """
     root = logging.getLogger()
+    render = structlog.dev.ConsoleRenderer(colors=colors)
     root.addHandler(
         _handler(
             logging.FileHandler(path, encoding='utf-8', delay=True),
@@ -73,7 +78,7 @@ def set_up(path: Path, *, file_level: str, terminal_level: str) -> None:
     terminal = _handler(
         logging.StreamHandler(sys.stderr),
         terminal_level,
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        lambda *event: begin + render(*event),
     )
     # What a client complains about is told in a sentence of ours; the file has both.
     terminal.addFilter(logging.Filter('streambench'))

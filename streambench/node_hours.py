@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streambench.plan import Plan, session_s
+from streambench.tables import figure
 
 HOUR_S = 3600
 
@@ -27,8 +28,10 @@ def node_hours(plan: Plan) -> list[str]:
             limits.append(plugin.nodes * plugin.walltime_s / HOUR_S)
     known = len(expected) == len(sessions)
     text = (
-        f'about {sum(expected):.3g}' if known else 'unknown, since a closed loop runs as fast as it can'
+        f'about {figure(sum(expected), 3)}'
+        if known
+        else 'unknown, since a closed loop runs as fast as it can'
     )
     nodes = ' or '.join(map(str, sorted(counts)))
-    most = f', at most {sum(limits):.3g} by --parsl-walltime' if limits else ''
+    most = f', at most {figure(sum(limits), 3)} by --parsl-walltime' if limits else ''
     return [f'node-hours: {text}, on {nodes} node{"s" if nodes != "1" else ""}{most}']

@@ -18,6 +18,7 @@ from streambench.records import RunRow
 from streambench.side_by_side import side_by_side
 from streambench.stages import CHAIN
 from streambench.stations import too_short, window_gain
+from streambench.verdict import culprit_words
 from streambench.waiting import EXPLAINED_ITEMS
 from streambench.wording import ms_text, seconds_text
 
@@ -150,7 +151,7 @@ def _loop(rows: Sequence[RunRow]) -> list[str]:
         text += f'; watching it took {cost:.1%} of a core' if cost is not None else ''
         worst = max(rows, key=lambda row: row.loop_stall_s or 0.0)
         if stalls and worst.loop_culprit:
-            text += f'; longest in run {worst.run + 1}: {worst.loop_culprit}'
+            text += f'; longest in run {worst.run + 1}, {culprit_words(worst.loop_culprit)}'
         notes.append(text)
     answers = [row for row in rows if row.loop_answer]
     if answers:

@@ -38,8 +38,6 @@ async def until_ended(
     Raises:
         StallError: If nothing has moved for so long.
     """
-    # Those of the warm-up are no items of the measurement.
-    warm = dispatcher.submitted
     seen: tuple[int, ...] = ()
     moved_ns = now_ns()
     # The last item must not wait for a poll: its instants are stamped elsewhere, but a run of
@@ -52,13 +50,18 @@ async def until_ended(
             seen, moved_ns = state, now_ns()
         quiet_s = (now_ns() - moved_ns) / NS_PER_S
         if quiet_s > allowed_s + (task_sleep if dispatcher.in_flight else 0.0):
+            # Those of the warm-up were submitted too, and are no items of this account.
+            submitted = ledger.received - dispatcher.queue_depth
+            # An item that has ended leaves when the broker has answered for it.
+            silent = ledger.outstanding - ledger.publish_failed - (ledger.sent - ledger.ended)
+            unanswered = f', {silent} not answered by the broker' if silent > 0 else ''
             raise StallError(
                 f'nothing moved for {quiet_s:.1f} s: {ledger.sent} of {asked} sent, '
-                f'{ledger.received} received, {dispatcher.submitted - warm} submitted, '
-                f'{ledger.completed} completed; see --stall-timeout.',
+                f'{ledger.received} received, {submitted} submitted, {ledger.completed} completed'
+                f'{unanswered}; see --stall-timeout.',
                 sent=ledger.sent,
                 received=ledger.received,
-                submitted=dispatcher.submitted - warm,
+                submitted=submitted,
                 completed=ledger.completed,
             )
         await asyncio.sleep(pause_s)

@@ -8,7 +8,7 @@ from typing import Any
 from streambench.config import Config
 from streambench.plan import Plan
 from streambench.settings import plan_values
-from streambench.tables import TABLE, Cell, Column, render
+from streambench.tables import TABLE, Cell, Column, figure, render
 from streambench.wording import seconds_text, size_text
 
 # Options that have a column of their own in the tables.
@@ -80,7 +80,7 @@ def plan_table(plan: Plan, *, form: str = TABLE, notes: Sequence[str] = ()) -> s
                 config.workers,
                 Cell(run.items, '?' if run.items is None else str(run.items)),
                 Cell(config.task_sleep, seconds_text(config.task_sleep) if config.task_sleep else '0'),
-                Cell(rate, 'max' if rate is None else f'{rate:.4g}'),
+                Cell(rate, 'max' if rate is None else figure(rate, 4)),
                 Cell(load, '–' if load is None else f'{load:.3g}'),
                 run.max_outstanding,
                 run.max_in_flight,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from streambench.records import RunRow
+from streambench.tables import figure
 from streambench.wording import seconds_text, size_text
 
 # Axes that words of their own name.
@@ -29,7 +30,7 @@ def parts_of(row: RunRow, axes: Axes) -> dict[str, str]:
     if row.load:
         pace = f'load {row.load:.3g}'
     elif row.offered_rate_per_s is not None:
-        pace = f'{row.offered_rate_per_s:.4g} items/s'
+        pace = f'{figure(row.offered_rate_per_s, 4)} items/s'
     return {
         'method': row.method,
         'size': size_text(row.data_size_bytes),

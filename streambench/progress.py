@@ -13,6 +13,8 @@ from streambench.wording import size_text
 
 PIPE_INTERVAL_S = 5.0
 RATE_S = 0.1
+# Back to the begin of the line, and nothing left on it.
+CLEAR = '\r\x1b[K'
 
 
 class ProgressLine:
@@ -21,16 +23,19 @@ class ProgressLine:
     Args:
         stream: Where to.
         runs: Runs of the plan.
+        moving: Whether it is a terminal whose line can be written over.
         begun_at: When the plan began, of time.monotonic; now if absent.
 
     Attributes:
         begun_at: The same.
     """
 
-    def __init__(self, stream: TextIO, *, runs: int, begun_at: float | None = None) -> None:
+    def __init__(
+        self, stream: TextIO, *, runs: int, moving: bool, begun_at: float | None = None
+    ) -> None:
         self._stream = stream
         self._runs = runs
-        self._moving = stream.isatty()
+        self._moving = moving
         self._said_at = -PIPE_INTERVAL_S
         self.begun_at = time.monotonic() if begun_at is None else begun_at
         self._doing = ''
@@ -48,7 +53,7 @@ class ProgressLine:
         text = f'[{now - self.begun_at:4.0f} s] {self._text(progress)}'
         if self._moving:
             width = shutil.get_terminal_size().columns - 1
-            self._write('\r\x1b[K' + text[:width])
+            self._write(CLEAR + text[:width])
         else:
             self._write(text + '\n')
 
@@ -83,4 +88,4 @@ class ProgressLine:
     def clear(self) -> None:
         """Remove the moving line."""
         if self._moving:
-            self._write('\r\x1b[K')
+            self._write(CLEAR)

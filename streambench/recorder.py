@@ -68,6 +68,24 @@ def make_run_directory(root: str) -> Path:
     raise ConfigError(f'--run-dir: {root!r} holds too many runs of this second.')
 
 
+def prepare_directory(path: Path) -> None:
+    """Make a directory for results, unless it is there and holds none.
+
+    Raises:
+        ConfigError: If it can't be made, or holds the results of another session: they would mix.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f'directory {str(path)!r} can not be made ({error.strerror}): name another.'
+        ) from None
+    if any((path / name).exists() for name in ('results.csv', 'summary.json', ITEMS)):
+        raise ConfigError(
+            f'directory {str(path)!r} holds the results of another session: name another.'
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What a run directory holds.

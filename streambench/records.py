@@ -47,7 +47,7 @@ def column(doc: str, *, unit: str = '', default: Any = None, late: bool = False)
 class ItemRow:
     """One item, from the instant it was due to the instant its task came back."""
 
-    run: int = column('Number of the run in the plan.', default=0)
+    run: int = column('Number of the run in the plan, from 0; the screen counts from 1.', default=0)
     sequence: int = column('Number of the item within its phase, from 0.', default=0)
     phase: str = column('`warmup` or `measure`.', default=MEASURE)
     status: str = column(
@@ -86,7 +86,7 @@ class ItemRow:
 class SeriesRow:
     """The state of a run once per second."""
 
-    run: int = column('Number of the run in the plan.', default=0)
+    run: int = column('Number of the run in the plan, from 0; the screen counts from 1.', default=0)
     at_ns: int = column('Instant of the row.', unit='ns', default=0)
     sent: int = column('Items handed to the broker so far.', default=0)
     received: int = column('Items received so far.', default=0)
@@ -106,7 +106,7 @@ class SeriesRow:
 class LoopSecondRow:
     """One second of the event loop while a run was measured."""
 
-    run: int = column('Number of the run in the plan.', default=0)
+    run: int = column('Number of the run in the plan, from 0; the screen counts from 1.', default=0)
     start_ns: int = column('Begin of the second.', unit='ns', default=0)
     duration_s: float = column('1, or less for the last.', unit='s', default=0.0)
     ticks: int = column('Ticks that were due in it.', default=0)
@@ -126,7 +126,7 @@ class LoopSecondRow:
 class LagRow:
     """One bucket of the histogram of the event loop's lag while a run was measured."""
 
-    run: int = column('Number of the run in the plan.', default=0)
+    run: int = column('Number of the run in the plan, from 0; the screen counts from 1.', default=0)
     low_ns: int = column('The smallest lag that belongs to it.', unit='ns', default=0)
     high_ns: int = column('The smallest lag above it; less than 1 % away.', unit='ns', default=0)
     ticks: int = column('Ticks that were so late, missed ones included.', default=0)
@@ -136,7 +136,7 @@ class LagRow:
 class StallRow:
     """One stall of the event loop while a run was measured."""
 
-    run: int = column('Number of the run in the plan.', default=0)
+    run: int = column('Number of the run in the plan, from 0; the screen counts from 1.', default=0)
     start_ns: int = column('When it began, at best known.', unit='ns', default=0)
     duration_s: float = column('How long the loop was held.', unit='s', default=0.0)
     low_s: float = column('It lasted at least so long.', unit='s', default=0.0)
@@ -172,8 +172,8 @@ class _RunColumns:
     )
     # What was asked.
     schema_version: int = column('Version of this schema.', default=SCHEMA_VERSION)
-    run: int = column('Number of the run in the plan.', default=0)
-    point: int = column('Number of the parameter point in the plan.', default=0)
+    run: int = column('Number of the run in the plan, from 0; the screen counts from 1.', default=0)
+    point: int = column('Number of the parameter point in the plan, from 0.', default=0)
     repeat: int = column('Number of the repetition, from 0.', default=0)
     executor_plugin: str = column('Registry name of the executor.', default='')
     connector_plugin: str = column('Registry name of the connector; empty without.', default='')

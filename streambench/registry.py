@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+from dataclasses import is_dataclass
 from typing import Any
 
-from streambench.errors import ConfigError, UnknownPluginError
+from streambench.errors import ConfigError, UnknownPluginError, in_one_line
 
 # The line that stands for every class given by its import path.
 BY_PATH = 'module:Class'
@@ -77,7 +78,8 @@ def load(kind: str, name: str) -> Any:
 
     Raises:
         UnknownPluginError: If there is no plugin of that name.
-        ConfigError: If an entry point of another package can't be imported.
+        ConfigError: If what an entry point of another package names can't be imported, or is no
+            plugin.
     """
     path = PLUGINS[kind].get(listed(kind, name)) or _entry_points(kind).get(name)
     if path is None:
@@ -90,6 +92,32 @@ def load(kind: str, name: str) -> Any:
     module, _, attribute = path.partition(':')
     try:
         plugin = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f'{kind} {name!r} can not be loaded from {path}: {error}') from error
+    except Exception as error:
+        raise ConfigError(
+            f'{kind} {name!r} can not be loaded from {path}: {in_one_line(error)}'
+        ) from error
+    if listed(kind, name) not in PLUGINS[kind]:
+        _check(plugin, f'{kind} {name!r} from {path}', name=name)
     return plugin if listed(kind, name) == name else plugin.at_path(name)
+
+
+def _check(plugin: Any, title: str, *, name: str) -> None:
+    """Raise ConfigError if what another package calls a plugin is none; says what its author forgot."""
+    if not (
+        isinstance(plugin, type) and is_dataclass(plugin) and hasattr(plugin, '__abstractmethods__')
+    ):
+        raise ConfigError(
+            f'{title} is no plugin: it must be a frozen dataclass derived from BrokerPlugin, '
+            'ConnectorPlugin or ExecutorPlugin.'
+        )
+    lacking = sorted(
+        {*plugin.__abstractmethods__}
+        | {word for word in ('name', 'summary') if not hasattr(plugin, word)}
+    )
+    if lacking:
+        raise ConfigError(f'{title} is not complete: it lacks {", ".join(lacking)}.')
+    own_name = getattr(plugin, 'name', '')
+    if own_name != name:
+        raise ConfigError(
+            f'{title} calls itself {own_name!r}: give its entry point and its class one name.'
+        )

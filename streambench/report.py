@@ -20,7 +20,7 @@ from streambench.results_table import axes_of, merged, results_text, words_of
 from streambench.tables import CSV, JSON, TABLE, Column, render
 from streambench.verdict import CAUTION, INVALID, VALID
 from streambench.waterfall import absent_tails, savings, waterfall
-from streambench.wording import about_text, ms_text, numbers_text, workers_text
+from streambench.wording import about_text, ms_text, run_numbers_text, workers_text
 
 MOST_POINTS = 8
 NUMBER = re.compile(r'\d+(?:\.\d+)?')
@@ -85,10 +85,9 @@ def verdict_text(rows: Sequence[RunRow]) -> str:
             alike.setdefault(NUMBER.sub('#', row.reasons), []).append(row)
     lines = []
     for same in alike.values():
-        runs = numbers_text(row.run + 1 for row in same)
         differ = len({row.reasons for row in same}) > 1
         first = f' (figures of run {same[0].run + 1})' if differ else ''
-        lines.append(f'  run {runs}: {same[0].reasons}{first}')
+        lines.append(f'  {run_numbers_text(row.run for row in same)}: {same[0].reasons}{first}')
     return '\n'.join([grade + late, *lines])
 
 

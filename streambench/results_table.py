@@ -16,7 +16,7 @@ from streambench.plan_table import axis_texts, swept
 from streambench.points import NAMED, Axes
 from streambench.records import RunRow
 from streambench.stages import AROUND, CHAIN
-from streambench.tables import CSV, JSON, TABLE, Cell, Column, render
+from streambench.tables import CSV, JSON, TABLE, Cell, Column, figure, render
 from streambench.verdict import GRADES
 from streambench.wording import ms_text, seconds_text, size_text
 
@@ -201,7 +201,7 @@ def _line(
         'done / lost': f'{done} / {lost}',
         'efficiency': Cell(efficiency, '–' if efficiency is None else f'{efficiency:.3f}'),
         'makespan_s': Cell(makespan, seconds_text(makespan)),
-        'bytes_per_s': Cell(rate, '–' if rate is None else f'{rate / 1e6:.3g}'),
+        'bytes_per_s': Cell(rate, '–' if rate is None else figure(rate / 1e6, 3)),
         'throughput_per_s': throughput,
         'sojourn_n': min(entry.sojourn_n for entry in low),
         'sojourn_p50_s': Cell(median(low, 'sojourn_p50_s'), middle),

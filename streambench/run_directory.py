@@ -18,6 +18,7 @@ from typing import Any
 from streambench.bounds import BOUNDS, Bounds
 from streambench.config import OPTIONS, RECORD_NONE
 from streambench.errors import ConfigError, StreamBenchError
+from streambench.newest import newest_hint
 from streambench.packing import Row, required_of, schema_of
 from streambench.plan import Plan, make_plan
 from streambench.recorder import ITEMS, LAGS, LOOP, SERIES, STALLS
@@ -150,7 +151,8 @@ def open_run_directory(
     lags, _ = _parts(directory, LAGS, LagRow, troubles)
     stalls, _ = _parts(directory, STALLS, StallRow, troubles)
     if not (items or series or results.rows or summary.rows):
-        _refuse_empty(name, there, [entry for entry in troubles if entry.file != CONFIG])
+        told = [entry for entry in troubles if entry.file != CONFIG]
+        _refuse_empty(name, there, told, newest_hint(directory, result=SUMMARY))
     versions: set[Any] = {of_items, of_series} - {None}
     if not versions:
         versions = {row.get('schema_version') for row in (*results.rows, *summary.rows)} | {
@@ -186,7 +188,7 @@ def open_run_directory(
         )
 
 
-def _refuse_empty(name: str, there: set[str], troubles: Sequence[Trouble]) -> None:
+def _refuse_empty(name: str, there: set[str], troubles: Sequence[Trouble], hint: str) -> None:
     if not there:
         raise ConfigError(f'{name} is empty; name a run directory.')
     if troubles:
@@ -197,8 +199,8 @@ def _refuse_empty(name: str, there: set[str], troubles: Sequence[Trouble]) -> No
             f'{name} holds no row of any run: it was ended before the first was written; measure again.'
         )
     raise ConfigError(
-        f'{name} holds nothing that streambench wrote (no results.csv, no {SUMMARY}, no {ITEMS}); name '
-        'a run directory.'
+        f'{name} holds nothing that streambench wrote (no results.csv, no {SUMMARY}, no {ITEMS}); '
+        f'{hint or "name a run directory"}.'
     )
 
 

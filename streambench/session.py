@@ -28,7 +28,7 @@ from streambench.executors.base import OpenExecutor
 from streambench.interfaces import address_of
 from streambench.log import logger
 from streambench.outcomes import outcomes
-from streambench.recorder import Recorder
+from streambench.recorder import Recorder, prepare_directory
 from streambench.records import RunRow
 from streambench.run import Run
 from streambench.run_spec import RunSpec
@@ -244,7 +244,8 @@ async def open_session(
     Args:
         config: A point; runs may differ from it in what varies within a session.
         slots: Workers of the executor, if runs need more than this point.
-        directory: Run directory for the results; a temporary one, removed at the end, if absent.
+        directory: Run directory for the results, made if need be; it must not hold results of another
+            session. A temporary one, removed at the end, if absent.
         recorder: Writes the results; one of the session's own if absent.
         report: Called with where the session stands.
 
@@ -253,6 +254,7 @@ async def open_session(
 
     Raises:
         BrokerError: If the broker can't be reached.
+        ConfigError: If the directory can't be made, or holds results.
         ConnectorError: If the store can't be reached.
         ExecutorError: If the executor can't be started.
     """
@@ -262,6 +264,7 @@ async def open_session(
         if recorder is None:
             if directory is None:
                 directory = await stack.enter_async_context(_temporary_directory(name))
+            await asyncio.to_thread(prepare_directory, Path(directory))
             recorder = await stack.enter_async_context(Recorder(Path(directory)))
         servers: list[str] = []
         bind = config.bind_interface

@@ -47,7 +47,14 @@ def known_options(*, others: bool = False) -> dict[str, tuple[Option, tuple[str,
     }
     for kind in registry.PLUGINS:
         for plugin in registry.names(kind, others=others):
-            for name, entry in plugin_options(kind, plugin).items():
+            try:
+                declared = plugin_options(kind, plugin)
+            except ConfigError:
+                # A broken plugin of another package concerns who chooses it, and nobody else.
+                if plugin in registry.PLUGINS[kind]:
+                    raise
+                continue
+            for name, entry in declared.items():
                 takers = found[name][1] if name in found else ()
                 found[name] = (entry, (*takers, f'{kind} {plugin}'))
     return found
@@ -56,15 +63,17 @@ def known_options(*, others: bool = False) -> dict[str, tuple[Option, tuple[str,
 def refuse_unknown(names: Iterable[str], *, where: str) -> None:
     """Raise ConfigError for the first name that no option has; names the nearest."""
     known = known_options()
-    spellings = {alias.replace('-', '_'): name for name in known for alias in known[name][0].aliases}
-    spellings |= {name: name for name in known}
-    spellings['max_workers'] = 'workers'
     for name in names:
         if name in known:
             continue
         known = known_options(others=True)
         if name in known:
             continue
+        spellings = {
+            alias.replace('-', '_'): option for option in known for alias in known[option][0].aliases
+        }
+        spellings |= {option: option for option in known}
+        spellings['max_workers'] = 'workers'
         near = difflib.get_close_matches(name, spellings, n=1)
         hint = f'did you mean {spellings[near[0]]}?' if near else '`streambench run --help` lists them.'
         raise ConfigError(f'{where}: there is no option {name!r}; {hint}')

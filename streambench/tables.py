@@ -7,9 +7,12 @@ get the raw values.
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import itertools
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,8 @@ CSV = 'csv'
 MARKDOWN = 'md'
 FORMATS = (TABLE, JSON, CSV, MARKDOWN)
 ABSENT = '–'
+# A column of words is not folded to less.
+NARROWEST = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,7 @@ def add_format_option(parser: argparse._ActionsContainer) -> None:
         choices=FORMATS,
         default=TABLE,
         help='how the table is written: for eyes, for programs (raw values), or Markdown '
-        f'(default {TABLE})',
+        f'(default: {TABLE})',
     )
 
 
@@ -90,12 +95,38 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequ
     )
 
 
+def _folded(
+    head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], width: int
+) -> list[list[str]]:
+    """Return rows whose words are folded into lines of their own, so that a table fits a width.
+
+    The widest columns of words give way first; what can't be folded enough stays too wide.
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    spare = 2 * (len(head) - 1)
+    while sum(widths) + spare > width:
+        at = max((at for at, side in enumerate(left) if side), key=widths.__getitem__)
+        if widths[at] <= NARROWEST:
+            break
+        widths[at] -= 1
+    wrapper = functools.partial(textwrap.TextWrapper, break_long_words=False, break_on_hyphens=False)
+    found = []
+    for row in rows:
+        pieces = [
+            wrapper(width=room).wrap(cell) if side else [cell]
+            for cell, room, side in zip(row, widths, left, strict=True)
+        ]
+        found += [list(line) for line in itertools.zip_longest(*pieces, fillvalue='')]
+    return found
+
+
 def render(
     columns: Sequence[Column],
     rows: Iterable[Sequence[Any]],
     *,
     form: str = TABLE,
     notes: Sequence[str] = (),
+    width: int | None = None,
 ) -> str:
     """Return a table as text without a newline at its end.
 
@@ -104,6 +135,7 @@ def render(
         rows: A value or a `Cell` for each column; None is absent.
         form: One of `FORMATS`.
         notes: Sentences that belong to it. CSV has no place for them: show them elsewhere.
+        width: Letters in a line of whoever reads a plain table; its words are folded to fit.
     """
     filled = [list(row) for row in rows]
     if form in (JSON, CSV):
@@ -117,7 +149,24 @@ def render(
     texts = [[_text(row[number]) for number in chosen] for row in filled]
     if form == MARKDOWN:
         return _markdown(head, texts, left, notes)
+    if width is not None:
+        texts = _folded(head, texts, left, width)
     return '\n'.join([text_table(head, texts, left=left), *(['', *notes] if notes else [])])
+
+
+def figure(value: float, digits: int) -> str:
+    """Return a number with so many figures, never as a power of ten.
+
+    Args:
+        value: The number.
+        digits: Figures; whole numbers with more keep them all.
+    """
+    text = f'{value:.{digits}g}'
+    if 'e' not in text:
+        return text
+    if abs(value) >= 1:
+        return f'{value:.0f}'
+    return f'{value:.{digits - 1 - math.floor(math.log10(abs(value)))}f}'.rstrip('0')
 
 
 def _value(cell: Any) -> Any:
@@ -132,7 +181,7 @@ def _text(cell: Any) -> str:
     elif cell is None:
         text = ABSENT
     else:
-        text = f'{cell:.4g}' if isinstance(cell, float) else str(cell)
+        text = figure(cell, 4) if isinstance(cell, float) else str(cell)
     # What came from a file must neither break the table nor talk to the terminal.
     return ''.join(letter if letter.isprintable() else ' ' for letter in text)
 

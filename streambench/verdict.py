@@ -36,6 +36,24 @@ ENDED_BY_FAILURE = 'failed'
 INTERRUPTED = 'interrupted'
 ABORTED = 'aborted'
 
+HOW_HELD = {
+    'callback': 'by a callback',
+    'gc': 'by garbage collection',
+    'gil': 'by another thread that had the GIL',
+    'cpu-starved': 'for want of a core',
+    'unattributed': 'by nobody known',
+}
+
+
+def culprit_words(culprit: str) -> str:
+    """Return what held the loop for longest, as a person says it.
+
+    Args:
+        culprit: Cause and place, as the column `loop_culprit` has them.
+    """
+    cause, _, place = culprit.partition(': ')
+    return HOW_HELD.get(cause, f'by {cause}') + (f', {place}' if place else '')
+
 
 def ended_by(error: Exception) -> str:
     """Return how a run ended that an error has ended."""
@@ -72,7 +90,11 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
         invalid.append(f'{row["ended"]}: {told}' if told else row['ended'])
     if row['failed'] or row['publish_failed']:
         why = f': {(row["ended"] == COMPLETE and told) or "items/ has the error of each"}'
-        counts = ((row['failed'], 'tasks failed'), (row['publish_failed'], 'items were not published'))
+        failed, unsent = row['failed'], row['publish_failed']
+        counts = (
+            (failed, 'task failed' if failed == 1 else 'tasks failed'),
+            (unsent, 'item was not published' if unsent == 1 else 'items were not published'),
+        )
         invalid.append(', '.join(f'{number} {text}' for number, text in counts if number) + why)
     proven = row['workers_proven']
     # With `worker` the generator takes one of the executor's workers.
@@ -128,9 +150,10 @@ def judge(row: Mapping[str, Any], *, bounds: Bounds = BOUNDS) -> tuple[str, list
                 relief = '' if row['generator'] == 'worker' else f', or {_relief(row)}'
                 invalid.append(f'{text}: lower the rate{relief}')
     if (row['loop_stall_share'] or 0.0) > bounds.loop_stalled:
+        remedy = 'close other programs, and ' if row['loop_culprit'] == 'cpu-starved' else ''
         caution.append(
-            f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest by '
-            f'{row["loop_culprit"]}: stalls/ has each with its culprit'
+            f'the event loop was held for {row["loop_stall_share"]:.0%} of the time, longest '
+            f'{culprit_words(row["loop_culprit"])}: {remedy}see stalls/ for each with its culprit'
         )
     if row['closed_loop'] and row['ended'] == COMPLETE:
         caution += _window(row, bounds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streambench.run_spec import RunSpec
+from streambench.tables import figure
 
 
 def size_text(size_bytes: int) -> str:
@@ -19,7 +20,7 @@ def seconds_text(seconds: float | None) -> str:
     """Return a duration with three figures, in ms below a second."""
     if seconds is None:
         return '–'
-    return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1e3:.3g} ms'
+    return f'{figure(seconds, 3)} s' if seconds >= 1 else f'{figure(seconds * 1e3, 3)} ms'
 
 
 def ms_text(seconds: float, *, digits: int = 2, sign: str = '') -> str:
@@ -48,6 +49,12 @@ def numbers_text(numbers: Iterable[int]) -> str:
         # Two that follow each other are no stretch.
         words += [f'{span[0]}–{span[-1]}'] if len(span) > 2 else map(str, span)
     return ', '.join(words)
+
+
+def run_numbers_text(numbers: Iterable[int]) -> str:
+    """Return ascending numbers of runs, which begin at 0, as people count them: `runs 1–4, 6, 7`."""
+    text = numbers_text(number + 1 for number in numbers)
+    return f'run {text}' if text.isdigit() else f'runs {text}'
 
 
 def about_text(seconds: float) -> str:

@@ -642,3 +642,15 @@ def test_another_schema_version_is_refused(
     assert 'checks version 3 only' in said
     assert re.search(r'streambench 0\.1\.0 of revision \S+, which wrote it', said)
     assert ('newer' in said) is (version == 4)
+
+
+def test_a_run_that_stands_twice_is_told(directory: Path) -> None:
+    """A second row of a run in the results is a difference, and so is one that no other file knows."""
+    lines = lines_of(directory)
+    write_lines(directory, [*lines, lines[-1]])
+    assert [(entry.file, entry.run, entry.stored) for entry in checked(directory).differences] == [
+        (RESULTS, 1, '2 rows')
+    ]
+    place = lines[0].index('run')
+    write_lines(directory, [*lines, [*lines[-1][:place], '2', *lines[-1][place + 1 :]]])
+    assert (SUMMARY, 2, 'run') in named(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from streambench import __version__, registry
 from streambench.cli import main
-from streambench.cli.arguments import parse
+from streambench.cli.arguments import COMMANDS, parse
 from streambench.cli.run import plan_of
 from streambench.errors import EXIT_OK, BrokerError, ConfigError, StallError, StreamBenchError
 from streambench.plan import Plan
@@ -99,6 +100,16 @@ def test_help_is_grouped_and_complete(capsys: pytest.CaptureFixture[str]) -> Non
     for names in ('thread, process, parsl', 'redis, kafka, memory', 'redis, file, local'):
         assert names in ' '.join(text.split())
     assert '$STREAMBENCH_STREAM_PASSWORD' in text
+
+
+def test_help_fits_a_terminal() -> None:
+    """No line is longer than 80 letters, options with several spellings included."""
+    for words in ([], *([command] for command in COMMANDS)):
+        program = [sys.executable, '-m', 'streambench', *words, '--help']
+        narrow = os.environ | {'COLUMNS': '80'}
+        text = subprocess.run(program, env=narrow, capture_output=True, text=True, check=True).stdout
+        assert [line for line in text.splitlines() if len(line) > 80] == []
+        assert words != ['run'] or '--dask-workers INT [INT ...]' in ' '.join(text.split())
 
 
 def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -471,7 +471,11 @@ def test_no_file(tmp_path: Path) -> None:
     """A path that isn't there, or a directory without results, is named."""
     with pytest.raises(ConfigError, match='can not be read'):
         read_arm(tmp_path / 'no.csv', name='A')
-    with pytest.raises(ConfigError, match=r'holds no results\.csv'):
+    with pytest.raises(ConfigError, match=r'no results\.csv; name a run directory or a CSV'):
+        read_arm(tmp_path, name='A')
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'results.csv').touch()
+    with pytest.raises(ConfigError, match=r"holds no .* in it, of which '.*/a' is the newest\."):
         read_arm(tmp_path, name='A')
 
 

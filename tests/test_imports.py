@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {'errors', 'clock', 'message', 'payload', 'stages', 'leash', 'threads', 'loop_monitor'},
     {'machine', 'bounds', 'sequences', 'interfaces'},
     {'worker', 'pacer', 'records', 'pytest_plugin'},
-    {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables', 'schemas'},
+    {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables', 'schemas', 'newest'},
     {'difference', 'reach'},
     {
         'bottleneck',

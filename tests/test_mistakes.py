@@ -65,7 +65,8 @@ FILES = {
 
 CONFIGURATION = [
     # Words that are no command, no flag, or no value.
-    ('rnu', ["'rnu'", 'run', '`streambench --help`']),
+    ('rnu', ["'rnu'", 'did you mean run?']),
+    ('measure', ["'measure'", '`streambench --help`']),
     ('run now', ["'now'", '--help']),
     ('--foo', ['--foo', '--help']),
     ('list --all', ['--all']),

@@ -159,7 +159,7 @@ def test_the_verdict_is_the_gravest() -> None:
     """One invalid run makes the plan invalid; equal reasons are told once, with their runs."""
     assert verdict_text([row()]).startswith('valid · every item seen once')
     doubtful = [row(run=number, verdict='caution', reasons='late') for number in range(2)]
-    assert verdict_text([row(), *doubtful]) == 'caution\n  run 1, 2: late'
+    assert verdict_text([row(), *doubtful]) == 'caution\n  runs 1, 2: late'
     grave = row(run=2, verdict='invalid', reasons='1 lost')
     assert verdict_text([*doubtful, grave]).splitlines()[0] == 'invalid'
 
@@ -244,7 +244,7 @@ def test_the_line_moves_in_a_terminal_and_stands_in_a_pipe() -> None:
     """A terminal gets one line that is written over; a pipe a line per run or interval."""
     (spec,) = make_plan({'stream_method': 'default', 'data_size_bytes': 10, 'task_count': 9}).runs
     for stream in (Terminal(), io.StringIO()):
-        line = ProgressLine(stream, runs=1)
+        line = ProgressLine(stream, runs=1, moving=stream.isatty())
         for completed in range(5):
             line(Progress(doing='measuring', run=spec, completed=completed, total=9))
         line.clear()
@@ -260,4 +260,4 @@ def test_a_line_that_nobody_reads_is_no_error() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    ProgressLine(Broken(), runs=1).say('text')
+    ProgressLine(Broken(), runs=1, moving=False).say('text')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import pyarrow.parquet
 import pytest
 
-from streambench import Config, RunSpec, open_session
+from streambench import Config, Progress, RunSpec, open_session
 from streambench.brokers.base import Acked, BrokerPlugin, Publisher, Subscriber
 from streambench.brokers.memory import MemoryBroker
 from streambench.errors import ConfigError, RunError
@@ -83,6 +84,30 @@ async def test_a_run_in_three_lines(tmp_path: Path) -> None:
     assert result.row.verdict in ('valid', 'caution'), result.row.reasons
     assert result.row.workers_proven == 3
     assert result.row.loop in ('uvloop', 'asyncio')
+
+
+async def test_a_directory_is_made_and_never_shared(tmp_path: Path) -> None:
+    """A directory that isn't there is made; one that holds results is refused, and not touched."""
+
+    def held() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in place.rglob('*')}
+
+    place = tmp_path / 'some' / 'where'
+    async with open_session(quick(), directory=place) as session:
+        await session.run()
+    before = await asyncio.to_thread(held)
+    assert place / 'results.csv' in before
+    with pytest.raises(
+        ConfigError, match=r"where' holds the results of another session: name another\."
+    ):
+        async with open_session(quick(), directory=place):
+            pass
+    assert await asyncio.to_thread(held) == before
+    with pytest.raises(
+        ConfigError, match=r"csv/x' can not be made \(Not a directory\): name another\."
+    ):
+        async with open_session(quick(), directory=place / 'results.csv' / 'x'):
+            pass
 
 
 async def test_runs_share_a_session() -> None:
@@ -206,13 +231,22 @@ async def test_cancellation_leaves_nothing_behind(tmp_path: Path) -> None:
     before = {thread.ident for thread in threading.enumerate()}
     tasks_before = asyncio.all_tasks()
 
+    measuring = asyncio.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.sent:
+            measuring.set()
+
     async def embed() -> None:
-        config = quick(task_count=10_000, stream_method='proxy', ps_connector='local')
-        async with open_session(config, directory=tmp_path) as session:
+        config = quick(
+            task_count=1000, task_sleep=1, load=1, stream_method='proxy', ps_connector='local'
+        )
+        async with open_session(config, directory=tmp_path, report=watch) as session:
             await session.run()
 
     task = asyncio.create_task(embed())
-    await asyncio.sleep(0.8)
+    async with asyncio.timeout(60):
+        await measuring.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -224,7 +258,10 @@ async def test_cancellation_leaves_nothing_behind(tmp_path: Path) -> None:
     }
     assert left == set()
     text = await asyncio.to_thread((tmp_path / 'results.csv').read_text)
-    assert 'interrupted' in text
+    (row,) = csv.DictReader(text.splitlines())
+    assert (row['ended'], row['failed'], row['lost']) == ('interrupted', '0', '0')
+    # Nobody knows what would have become of those that were under way.
+    assert int(row['unfinished']) == int(row['sent']) - int(row['completed_tasks']) > 0
 
 
 class FailingPublisher:
@@ -271,6 +308,36 @@ async def test_a_broker_that_goes_ends_the_run_with_what_was_measured() -> None:
     assert result.row.sent == 11
     assert result.row.publish_failed == 1
     assert result.row.completed_tasks + result.row.failed == 10
+
+
+class MutePublisher(FailingPublisher):
+    """A publisher that forgets to say what became of the n-th item."""
+
+    async def send(self, parts: Sequence[bytes], acked: Acked, *, more: bool = False) -> None:
+        """Send, and say so but for one."""
+        self._left -= 1
+        await self._inner.send(parts, acked if self._left else lambda *answer: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuteBroker(MemoryBroker):
+    """The memory broker with a publisher that forgets an answer."""
+
+    @asynccontextmanager
+    async def open_publisher(self, topic: str) -> AsyncIterator[Publisher]:
+        """Open the sending end."""
+        async with super().open_publisher(topic) as inner:
+            yield MutePublisher(inner, 20)
+
+
+async def test_an_answer_that_never_comes_is_told() -> None:
+    """Whose broker plugin forgets one reads so: all items ended, and one was not answered."""
+    config = replace(quick(stall_timeout=1), broker_plugin=MuteBroker())
+    async with open_session(config) as session:
+        result = await session.run()
+    assert result.row.ended == 'stalled'
+    counts = '30 of 30 items sent, 30 received, 30 submitted, 30 completed'
+    assert f'{counts}, 1 not answered by the broker; see --stall-timeout.' in str(result.error)
 
 
 async def test_random_sizes_and_orders_keep_the_books() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -381,6 +382,20 @@ def test_one_sentence_for_what_can_not_be_read(
     sentence = capsys.readouterr().err
     assert words in sentence
     assert len(sentence.splitlines()) == 1
+
+
+def test_the_directory_of_run_directories_names_the_newest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever names `runs` is told which of the directories in it was written last."""
+    for age, name in enumerate(('c', 'a', 'b')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'summary.json').touch()
+        os.utime(tmp_path / name, (1_000 - age, 1_000 - age))
+    (tmp_path / 'notes').mkdir()
+    assert main(['summarize', str(tmp_path)]) == EXIT_CONFIG
+    hint = f"name one of the run directories in it, of which '{tmp_path}/c' is the newest.\n"
+    assert capsys.readouterr().err.endswith(hint)
 
 
 @pytest.mark.parametrize('command', ['summarize', 'check'])

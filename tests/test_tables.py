@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 
 import pytest
 
-from streambench.tables import FORMATS, Cell, Column, add_format_option, render
+from streambench.tables import FORMATS, Cell, Column, add_format_option, figure, render
 
 COLUMNS = [
     Column(name='method', head='method', left=True),
@@ -83,9 +84,49 @@ def test_a_cell_can_not_talk_to_the_terminal() -> None:
     assert json.loads(render(columns, [['a\nb']], form='json'))['rows'] == [{'x': 'a\nb'}]
 
 
+@pytest.mark.parametrize(
+    ('value', 'digits', 'text'),
+    [
+        (12934.6, 4, '12935'),
+        (1015.2, 3, '1015'),
+        (-123456.0, 3, '-123456'),
+        (0.5, 4, '0.5'),
+        (119.32, 4, '119.3'),
+        (2.932e-05, 4, '0.00002932'),
+        (2e-05, 4, '0.00002'),
+        (0.0, 4, '0'),
+        (math.nan, 4, 'nan'),
+        (math.inf, 4, 'inf'),
+    ],
+)
+def test_no_figure_is_a_power_of_ten(value: float, digits: int, text: str) -> None:
+    """A person reads digits, be a figure large or small."""
+    assert figure(value, digits) == text
+    assert render([Column(head='x')], [[value]]).splitlines()[1].strip() == figure(value, 4)
+
+
 def test_the_option() -> None:
     """`--format` takes the four forms."""
     parser = argparse.ArgumentParser()
     add_format_option(parser)
     assert parser.parse_args([]).format == 'table'
     assert [parser.parse_args(['--format', form]).format for form in FORMATS] == list(FORMATS)
+
+
+def test_words_are_folded_where_somebody_looks() -> None:
+    """A table wider than its reader's terminal has its words in lines of their own, and loses none."""
+    columns = [
+        Column(name='name', head='name', left=True),
+        Column(name='n', head='n'),
+        Column(name='what', head='what it is', left=True),
+    ]
+    long = 'a sentence that is much longer than half of the line that it is to stand in'
+    rows = [['first', 12, long], ['second', 3, 'short'], ['third', 4, '']]
+    text = render(columns, rows, width=50)
+    assert max(map(len, text.splitlines())) <= 50
+    assert [line[0] != ' ' for line in text.splitlines()] == [True, True, False, False, True, True]
+    assert sorted(text.split()) == sorted(render(columns, rows).split())
+    assert render(columns, rows, width=200) == render(columns, rows)
+    assert render(columns, rows, form='md', width=50) == render(columns, rows, form='md')
+    # What has no room at all is too wide, and whole.
+    assert 'sentence' in render(columns, rows, width=5)

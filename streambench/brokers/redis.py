@@ -157,10 +157,11 @@ class RedisBroker(ServerBrokerPlugin):
                     '--stream-url-file.',
                     reason=f'it {why}',
                 ) from None
+            reason = in_one_line(error)
             raise BrokerError(
-                f'no Redis server answers at {where} ({error}): start one there, or leave out '
+                f'no Redis server answers at {where} ({reason}): start one there, or leave out '
                 '--stream-servers to use the embedded one.',
-                reason=in_one_line(error),
+                reason=reason,
             ) from None
         except BaseException:
             await connection.disconnect(nowait=True)

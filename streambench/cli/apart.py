@@ -18,9 +18,10 @@ from typing import Any
 
 from streambench import log
 from streambench.cli.sessions import Made, Sessions, make_here
+from streambench.cli.terminal import colored, moves
 from streambench.errors import RunError, StreamBenchError
 from streambench.plan import Plan
-from streambench.progress import ProgressLine
+from streambench.progress import CLEAR, ProgressLine
 from streambench.recorder import Recorder, Written
 
 # As multiprocessing does: modules are found where the parent finds them.
@@ -163,11 +164,15 @@ def child(left: int) -> None:
         given.directory / config.log_file,
         file_level=config.log_file_level,
         terminal_level=config.log_level,
+        colors=colored(sys.stderr),
+        begin=CLEAR if moves(sys.stderr) else '',
     )
     recorder = Recorder(given.directory, csv_file=config.csv_file)
     recorder.go_on(given.written)
     made = Made()
-    line = ProgressLine(sys.stderr, runs=len(given.plan.runs), begun_at=given.begun_at)
+    line = ProgressLine(
+        sys.stderr, runs=len(given.plan.runs), moving=moves(sys.stderr), begun_at=given.begun_at
+    )
     failure: StreamBenchError | None = None
     interrupted = False
     try:

@@ -9,7 +9,9 @@ import argparse
 import difflib
 import importlib
 import re
+import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from streambench import __version__
@@ -31,9 +33,21 @@ COMMANDS = {
 }
 
 
+class _Spellings(argparse.HelpFormatter):
+    """All spellings of an option with its value once, folded as everything else in the help."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if len(action.option_strings) < 2 or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        text = f'{", ".join(action.option_strings)} {value}'
+        lines = textwrap.wrap(text, self._width - self._current_indent, break_on_hyphens=False)
+        return f'\n{" " * self._current_indent}'.join(lines)
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=_Spellings, **settings)
         # argparse takes -1e3 and -5kB for flags, and says that a value is missing.
         self._negative_number_matcher = re.compile(r'-\.?\d')
         self.add_argument('--version', action='version', version=f'streambench {__version__}')
@@ -80,8 +94,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: If they can't be read.
     """
     command = next((word for word in arguments if not word.startswith('-')), '')
+    if command and command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f'did you mean {near[0]}?' if near else '`streambench --help` shows what there is.'
+        raise ConfigError(f'there is no command {command!r}; {hint}')
+    others = command == RUN and _names_others(arguments)
     try:
-        namespace, unknown = parsers(command)[0].parse_known_args(arguments)
+        namespace, unknown = parsers(command, others=others)[0].parse_known_args(arguments)
     except ConfigError:
         if command != RUN:
             raise
@@ -94,6 +113,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         _refuse_unknown(unknown[0], chosen)
     return namespace
+
+
+def _names_others(arguments: Sequence[str]) -> bool:
+    """Return whether a plugin of another package is chosen, so that `--help` must know its flags."""
+    from streambench import registry
+    from streambench.config import CHOOSERS
+
+    kinds = {f'--{name.replace("_", "-")}': kind for name, kind in CHOOSERS.items()}
+    pairs = [word.partition('=')[::2] for word in arguments if '=' in word]
+    return any(
+        flag in kinds and registry.listed(kinds[flag], name) not in registry.PLUGINS[kinds[flag]]
+        for flag, name in [*pairs, *pairwise(arguments)]
+    )
 
 
 def _refuse_unknown(word: str, parser: _Parser) -> NoReturn:

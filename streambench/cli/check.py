@@ -74,11 +74,11 @@ def audit_notes(found: Audit) -> list[str]:
     ]
     if found.undetermined:
         notes.append(
-            'nothing determines, and only the two files were held against each other in: '
+            'compared between the two files only, since nothing else determines them: '
             + ', '.join(found.undetermined)
         )
-    for kind, names in free_columns().items():
-        notes.append(f'nothing determines altogether, in {kind}: {", ".join(names)}')
+    free = [f'{", ".join(names)} ({kind})' for kind, names in free_columns().items()]
+    notes.append(f'not checked, since nothing determines them: {"; ".join(free)}')
     return [*notes, *found.notes]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench.cli.terminal import aside, say
 from streambench.errors import EXIT_OK
-from streambench.tables import CSV, Cell, Column, add_format_option, render
+from streambench.tables import CSV, Cell, Column, add_format_option, figure, render
 
 if TYPE_CHECKING:
     from streambench.comparison import Comparison, Difference
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_share,
         default='10%',
         metavar='SHARE',
-        help='change that must not have been missed for "no difference found" (default 10%%)',
+        help='change that must not have been missed for "no difference found" (default: 10%%)',
     )
     parser.add_argument(
         '--force',
@@ -167,6 +167,15 @@ def _place(parameters: Mapping[str, Any], *, first: bool) -> list[Any]:
     ]
 
 
+def _median(metric: str, value: float | None) -> Cell | None:
+    """Return a figure for both readers: seconds for a program, ms for a person."""
+    if value is None:
+        return None
+    lasts = metric.endswith('_s') and not metric.endswith('_per_s')
+    text = f'{figure(value * 1e3, 4)} ms' if lasts else figure(value, 4)
+    return Cell(value, text)
+
+
 def _figures(found: Difference) -> list[Any]:
     from streambench.comparison import median
 
@@ -178,8 +187,8 @@ def _figures(found: Difference) -> list[Any]:
         len(found.a),
         len(found.b),
         f'{len(found.a)} + {len(found.b)}',
-        median(found.a),
-        median(found.b),
+        _median(found.metric, median(found.a)),
+        _median(found.metric, median(found.b)),
         Cell(ratio.value, f'{ratio.value:.3f}') if ratio else None,
         low,
         high,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from streambench.cli.terminal import say
+from streambench.cli.terminal import say, width
 from streambench.errors import EXIT_OK
 from streambench.tables import add_format_option
 
@@ -18,5 +18,5 @@ def run(namespace: argparse.Namespace) -> int:
     """Print the list and return the exit code."""
     from streambench.catalogue import catalogue_text
 
-    say(catalogue_text(form=namespace.format))
+    say(catalogue_text(form=namespace.format, width=width()))
     return EXIT_OK

@@ -15,7 +15,7 @@ from pathlib import Path
 from streambench import log
 from streambench.cli.apart import make_apart
 from streambench.cli.sessions import Made, loop_factory, make_here
-from streambench.cli.terminal import aside, complain, say
+from streambench.cli.terminal import aside, colored, complain, moves, say
 from streambench.environment import collect
 from streambench.errors import (
     EXIT_INTERRUPTED,
@@ -28,7 +28,7 @@ from streambench.errors import (
 )
 from streambench.outcomes import outcomes
 from streambench.plan import Plan
-from streambench.progress import ProgressLine
+from streambench.progress import CLEAR, ProgressLine
 from streambench.recorder import ITEMS, Recorder, make_run_directory
 from streambench.records import RunRow, column_names
 from streambench.report import runs_text, screen
@@ -136,7 +136,7 @@ def _worth_keeping(recorder: Recorder, errors: Sequence[Exception]) -> bool:
 
 def _make(plan: Plan, recorder: Recorder, made: Made) -> None:
     """Make all runs, each in a loop of its kind."""
-    line = ProgressLine(sys.stderr, runs=len(plan.runs))
+    line = ProgressLine(sys.stderr, runs=len(plan.runs), moving=moves(sys.stderr))
     line.say(runs_text(plan))
     by_loop = [
         list(sessions)
@@ -195,6 +195,8 @@ def _recorder(plan: Plan) -> Recorder:
             directory / config.log_file,
             file_level=config.log_file_level,
             terminal_level=config.log_level,
+            colors=colored(sys.stderr),
+            begin=CLEAR if moves(sys.stderr) else '',
         )
         return Recorder(directory, csv_file=config.csv_file)
     except BaseException:

@@ -52,11 +52,10 @@ def _add_option(group: Any, entry: Option, takers: Sequence[str], *, others: boo
     if takers:
         notes.append(', '.join(taker.split()[1] for taker in takers))
     if entry.axis_default:
-        notes.append('default ' + ' '.join(map(str, entry.axis_default)))
+        notes.append('default: ' + ' '.join(map(str, entry.axis_default)))
     elif entry.default not in (None, ()):
-        notes.append(
-            f'default {str(entry.default).lower() if entry.default in (True, False) else entry.default}'
-        )
+        truth = entry.default in (True, False)
+        notes.append(f'default: {str(entry.default).lower() if truth else entry.default}')
     if entry.axis:
         notes.append('several values: an axis')
     words = '+' if entry.axis or entry.kind.several else None
@@ -82,7 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, others: bool) -> None:
     parser.usage = 'streambench run [OPTION ...]'
     parser.description = (
         'Run the benchmark. Without any flag: two embedded Redis servers, Parsl with 4 workers, both '
-        'methods, 100 kB and 1 MB, each at load 1 and 0.8.'
+        'methods, 100 kB and 1 MB, each at load 1 and 0.8. Where another package has the plugin, '
+        '--help behind its name shows its flags too.'
     )
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for entry, takers in known_options(others=others).values():

@@ -87,9 +87,11 @@ def run(namespace: argparse.Namespace) -> int:
         notes = _notes(directory, found)
         if len(found) < len(numbers):
             unknown = [number for number in numbers if number not in {entry.run for entry in found}]
+            from streambench.wording import run_numbers_text
+
             notes.append(
-                f'{_runs_text(unknown)}: nothing says what was asked or came of it, so there are no '
-                'figures'
+                f'{run_numbers_text(unknown)}: nothing says what was asked or came of it, so there are '
+                'no figures'
             )
         if namespace.per_second:
             text = seconds_table(directory, found, form=namespace.format, notes=notes)
@@ -104,18 +106,11 @@ def run(namespace: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _runs_text(runs: Sequence[int]) -> str:
-    """Return the numbers of runs as people count them."""
-    from streambench.wording import numbers_text
-
-    return f'run{"s" if len(runs) > 1 else ""} {numbers_text(number + 1 for number in runs)}'
-
-
 def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
     """Return what belongs to the table: windows, what is missing, and why a verdict isn't good."""
     from streambench.notes import waiting_notes
     from streambench.records import RunRow, column_names
-    from streambench.wording import division_text
+    from streambench.wording import division_text, run_numbers_text
 
     grouped: dict[str, list[int]] = {}
     for entry in found:
@@ -150,7 +145,7 @@ def _notes(directory: RunDirectory, found: Sequence[Recount]) -> list[str]:
     names = column_names(RunRow)
     rows = [RunRow(**{name: entry.row[name] for name in names}) for entry in found]
     return [
-        *(f'{_runs_text(runs)}: {text}' for text, runs in grouped.items()),
+        *(f'{run_numbers_text(runs)}: {text}' for text, runs in grouped.items()),
         *waiting_notes(rows),
         *(f'not read: {trouble}' for trouble in directory.troubles),
     ]

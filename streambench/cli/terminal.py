@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import TextIO
 
 from streambench.errors import RunError
 
@@ -26,6 +28,23 @@ def prepare() -> None:
         # A terminal that lacks a letter shows another; that is no reason to fail.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors='replace')
+
+
+def moves(stream: TextIO) -> bool:
+    """Whether a line of it can be written over: a terminal, and not one that only prints."""
+    return stream.isatty() and os.environ.get('TERM') != 'dumb'
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether to write in colours: in a terminal, unless $NO_COLOR or $FORCE_COLOR says otherwise."""
+    if os.environ.get('NO_COLOR'):
+        return False
+    return bool(os.environ.get('FORCE_COLOR')) or moves(stream)
+
+
+def width() -> int | None:
+    """Return how wide standard output is, if that is a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def say(text: str) -> None:

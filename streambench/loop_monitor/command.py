@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import shlex
@@ -49,6 +50,10 @@ class _Found:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        flag = message.removeprefix('unrecognized arguments: ').partition('=')[0]
+        near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+        if near and flag != message:
+            raise LoopMonitorError(f'there is no flag {flag}; did you mean {near[0]}?')
         raise LoopMonitorError(f'{message}; `streambench loop --help` shows what there is.')
 
 
@@ -117,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         choices=FORMATS,
         default=TABLE,
         help='how the table of culprits is written: for eyes, for programs (raw values), or Markdown '
-        f'(default {TABLE})',
+        f'(default: {TABLE})',
     )
     add('--speedscope', metavar='FILE', help='write a flame graph of the stalls only, for speedscope')
     add('--trace', metavar='FILE', help='write trace events, for Perfetto or Chrome')
@@ -131,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         '--pairs',
         type=_count,
         metavar='N',
-        help=f'how often each loop runs the program, with --compare-loops (default {PAIRS})',
+        help=f'how often each loop runs the program, with --compare-loops (default: {PAIRS})',
     )
     add(
         '--loop',

@@ -256,7 +256,7 @@ def text(
     )
     legend = [
         'A difference is shown only where every round lies outside of what asyncio differs from '
-        'itself.',
+        'itself, up or down.',
         'No selector is replaced; libuv accounts for its idle time, which costs uvloop up to 1 %.',
     ]
     if form != TABLE:

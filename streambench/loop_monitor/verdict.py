@@ -143,11 +143,12 @@ def _answer(reports: Sequence[LoopReport], found: Sequence[Culprit], values: dic
     *known, nobody = found
     if nobody.share > DOMINANT or not known:
         return f'{begin}; what did it is not known for {percent(nobody.share)} of that'
-    # One collector, and one GIL of a thread, wherever they are met.
+    # One function of the user's, whatever it called; one collector, and one GIL of a thread, anywhere.
     parties: dict[object, list[Culprit]] = {}
     for each in known:
-        key = each if each.cause == 'callback' else (each.cause, each.thread)
-        parties.setdefault(key, []).append(each)
+        where = each.user or each.leaf
+        function = (where.file, where.function) if where and each.cause == 'callback' else None
+        parties.setdefault((each.cause, each.thread, function), []).append(each)
     party = max(parties.values(), key=lambda rows: sum(row.share for row in rows))
     first = next((each for each in party if each.leaf), party[0])
     where = first.user or first.leaf

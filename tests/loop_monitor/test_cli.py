@@ -267,6 +267,7 @@ def test_an_error_of_the_program_is_its_own(tmp_path: Path) -> None:
         (['--compare-loops', '--exact', 'program.py'], '--exact would patch one loop only'),
         (['--pairs', '3', 'program.py'], 'give both'),
         (['--unknown', 'program.py'], 'unrecognized arguments: --unknown'),
+        (['--lvel', 'fine', 'program.py'], 'there is no flag --lvel; did you mean --level?'),
     ],
 )
 def test_mistakes_get_one_sentence(

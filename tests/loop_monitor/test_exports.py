@@ -50,6 +50,14 @@ GC_AT_THREE_PLACES = (
     made.stall(cause='gc', gc_s=0.05, stacks=()),
 )
 
+DUMPS = Frame(function='dumps', file=json.__file__, line=231)
+CALLED = made.stall(
+    stacks=(
+        WeightedStack(frames=(made.OWN, DUMPS), weight_s=0.02),
+        WeightedStack(frames=(made.OWN, made.INNER), weight_s=0.03),
+    ),
+)
+
 
 async def watched() -> LoopReport:
     """Return the report of a loop that was blocked twice, and collected its garbage."""
@@ -136,6 +144,8 @@ def test_user_code_is_neither_standard_library_nor_installed() -> None:
             (STALLS['callback'], *GC_AT_THREE_PLACES),
             '60 % of it by garbage collection, mostly in /home/somebody/program.py:10 handle',
         ),
+        # One function of the user's is one party, whatever it called and stood in.
+        ((STALLS['callback'], CALLED), '70 % of it by /home/somebody/program.py:10 handle'),
         ((STALLS['gil'],), '90 % of it by thread hog, which held the GIL'),
         ((STALLS['cpu-starved'],), 'there was no core to run on'),
         ((STALLS['unattributed'],), 'what did it is not known for 100 % of that'),

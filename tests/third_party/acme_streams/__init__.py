@@ -1,0 +1,1 @@
+"""Plugins for streambench, found through the entry points of their package."""
