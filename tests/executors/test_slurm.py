@@ -178,6 +178,10 @@ async def test_a_job_lost_before_the_warm_up_ends_the_run(tmp_path: Path) -> Non
     [
         ({'parsl_partition': 'none'}, 'got no job: sbatch: error: .*Invalid partition'),
         (
+            {'parsl_sbatch_option': {'constraint': 'gpu', 'exclusive': ''}},
+            'got no job: sbatch: error: .*Invalid feature',
+        ),
+        (
             {'parsl_worker_init': 'echo there is no such module >&2; exit 3'},
             # Slurm may know how it ended before Parsl misses it.
             r'has ended( \(failed\))? before its workers came: there is no such module',
@@ -200,6 +204,7 @@ JOB = """\
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=2
 #SBATCH --time=0:05:00
+#SBATCH --job-name="of two words/paths"
 #SBATCH --output={directory}/job.out
 exec {python} -m streambench run --parsl-executor htex-allocation --parsl-workers-per-node 2 \\
     --stream memory --stream-method default --data-size-bytes 1000 \\
@@ -294,6 +299,11 @@ def test_a_killed_client_leaves_no_job(tmp_path: Path) -> None:
             '--parsl-account me is for --parsl-executor htex-slurm, and here it is htex-allocation',
         ),
         ({'parsl_executor': 'htex-allocation'}, 'is for the inside of a batch job'),
+        (
+            {'parsl_executor': 'htex-allocation', 'parsl_sbatch_option': ['qos=debug', 'requeue=']},
+            '--parsl-sbatch-option qos=debug requeue= is for --parsl-executor htex-slurm, and here it',
+        ),
+        ({'parsl_launcher': 'mpiexec'}, '--parsl-launcher mpiexec takes its nodes from $PBS_NODEFILE'),
         (
             {'parsl_config': __file__},
             '--parsl-executor htex-slurm and --parsl-config test_slurm.py both',
