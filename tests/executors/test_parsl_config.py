@@ -68,6 +68,8 @@ def test_the_only_config_or_the_named_one(tmp_path: Path) -> None:
         path.write_text(text, encoding='utf-8')
         config = configure(executor='parsl', parsl_config=str(path))
         assert config.executor_plugin.in_process
+        # Its workers find an embedded server.
+        assert not config.executor_plugin.elsewhere
         assert config.executor_plugin.detail == 'site.py'
 
 
@@ -141,6 +143,19 @@ def test_a_dry_run_estimates_node_hours() -> None:
     assert {run.config.workers for run in both.runs} == {4, 8}
     assert 'on 1 or 2 nodes, at most 3 by --parsl-walltime' in plan_text(both)
     assert 'node-hours' not in plan_text(make_plan(values))
+
+
+def test_runs_that_the_walltime_would_end() -> None:
+    """They are refused before anything is submitted, with the time that they need."""
+    site = {'parsl_executor': 'htex-slurm', 'parsl_nodes': 2, 'parsl_workers_per_node': 4}
+    values = {'stream': 'memory', 'stream_method': 'default', 'task_count': 1000, 'task_sleep': 7.0}
+    values |= site | {'data_size_bytes': 1000, 'load': 1.0, 'repeat': 6}
+    sentence = r'leaves a job 30 min, and its 6 runs take about 102 min: give --parsl-walltime 1:42:00'
+    with pytest.raises(ConfigError, match=sentence):
+        make_plan(values)
+    assert make_plan(values | {'parsl_walltime': '1:42:00'}).expected_s
+    # Repeating ends when the figures are narrow enough.
+    assert make_plan(values | {'until_narrow': '5%'}).expected_s
 
 
 def left_links() -> set[Path]:
