@@ -19,7 +19,7 @@ from streambench.brokers.redis import RedisBroker
 from streambench.connectors.file import FileConnectorPlugin
 from streambench.errors import ConfigError, ExecutorError
 from streambench.executors.base import OpenExecutor
-from streambench.executors.pools import ProcessExecutor
+from streambench.executors.pools import ProcessExecutor, ThreadExecutor
 from streambench.interfaces import address_of
 from streambench.message import HEADER_BYTES
 from streambench.payload import PayloadPool
@@ -238,9 +238,33 @@ def test_what_can_t_work_is_refused(changes: dict[str, Any], words: str) -> None
     configure(**(globus | changes | {'bind_interface': 'lo'}))
 
 
+@dataclass(frozen=True, kw_only=True)
+class CrowdedExecutor(ThreadExecutor):
+    """Workers of two nodes that are all on one."""
+
+    name: ClassVar[str] = 'crowded'
+    nodes = 2
+
+
+@pytest.mark.parametrize('workers', [2, 3])
+async def test_nodes_without_workers_are_seen(workers: int) -> None:
+    """A launcher that starts everything on the first node leaves the others idle, and is named."""
+    given = config(executor='thread', stream='memory', stream_method='default', workers=workers)
+    async with open_session(replace(given, executor_plugin=CrowdedExecutor())) as session:
+        row = (await session.run()).row
+    # One compute worker can't be on two nodes.
+    assert ('2 nodes were asked for' in row.reasons) == (workers > 2)
+
+
 def test_interfaces_have_addresses() -> None:
     """By name, by address, and a sentence for what is none."""
     assert address_of('lo') == '127.0.0.1'
     assert address_of('127.0.0.9') == '127.0.0.9'
+    for given, why in (
+        ('0.0.0.0', 'is none that workers can connect to'),
+        ('203.0.113.9', 'is no address of this machine'),
+    ):
+        with pytest.raises(ConfigError, match=rf'{given} {why}.* one of .*lo \(127\.0\.0\.1\)'):
+            address_of(given)
     with pytest.raises(ConfigError, match="'nosuch0' is no interface"):
         address_of('nosuch0')

@@ -35,7 +35,8 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     command = leash.command(*words, output=str(tmp_path / 'dask.out'))
     process = subprocess.Popen(command, start_new_session=True)
     assert until(lambda: (place / 'address').exists(), within_s=DEADLINE_S)
-    yield (place / 'address').read_text().removeprefix('tcp://'), process
+    # As Dask itself prints it.
+    yield (place / 'address').read_text(), process
     process.terminate()
     process.wait(DEADLINE_S)
 
@@ -108,5 +109,7 @@ def test_spellings() -> None:
     assert {run.config.workers for run in plan_of(parse(words), {}).runs} == {3}
     with pytest.raises(ConfigError, match='--dask-workers 3 and --max-workers 4 are spellings of one'):
         plan_of(parse([*words, '--max-workers', '4']), {})
+    with pytest.raises(ConfigError, match='with brackets around an IPv6 address'):
+        configure(executor='dask', dask_scheduler='::1')
     with pytest.raises(ConfigError, match='--dask-use-threads is for a cluster that is started here'):
         configure(executor='dask', dask_scheduler='a:1', dask_use_threads=True)
