@@ -198,6 +198,32 @@ async def test_workers_that_do_not_come(values: dict[str, Any], sentence: str, t
             raise AssertionError
 
 
+def test_the_cluster_of_others_is_left_alone(tmp_path: Path) -> None:
+    """A directory with the daemon of a site is none of ours, nor one that slurm.conf can't name."""
+    site = subprocess.Popen(['munged', '60'], executable=shutil.which('sleep'))
+    try:
+        (tmp_path / 'munged.pid').write_text(str(site.pid))
+        assert cluster('stop', tmp_path) == 'No cluster ran.\n'
+        assert site.poll() is None
+    finally:
+        site.kill()
+        site.wait()
+
+
+@pytest.mark.usefixtures('slurm')
+def test_a_cluster_without_controller() -> None:
+    """What is left of it does not count as one that runs, and can be ended."""
+    with tempfile.TemporaryDirectory(prefix='slurm-') as name:
+        directory = Path(name) / 'box'
+        with pytest.raises(AssertionError, match='has blanks, which'):
+            cluster('start', Path(name) / 'of two words')
+        cluster('start', directory, '--nodes', '1')
+        os.kill(int((directory / 'slurmctld.pid').read_text()), signal.SIGKILL)
+        with pytest.raises(AssertionError, match=r'Only munged, slurmd\.n1 run .* and no controller'):
+            cluster('status', directory)
+        assert 'has ended' in cluster('stop', directory)
+
+
 JOB = """\
 #!/bin/bash
 #SBATCH --nodes=2
