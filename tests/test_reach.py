@@ -208,6 +208,19 @@ def test_workers_need_no_file_of_this_host(tmp_path: Path) -> None:
     assert dict(there.stream_option) == {'client_name': 'bench', 'username': 'somebody', 'db': '2'}
 
 
+def test_servers_that_the_name_of_this_host_hides() -> None:
+    """Debian's name of a host stands for loopback: such servers are refused before the wait."""
+    given = {'executor': 'dask', 'dask_scheduler': 'a:1', 'stream_method': 'proxy', 'stream': 'memory'}
+    given |= {'ps_connector': 'zmq', 'ps_port': 7000}
+    address = socket.gethostbyname(socket.gethostname())
+    if address.startswith('127.'):
+        with pytest.raises(ConfigError, match=rf'payloads in servers at {address}, .* --ps-interface'):
+            configure(**given)
+    else:
+        configure(**given)
+    configure(**given, ps_address=address)
+
+
 async def test_the_server_has_a_password_on_every_address() -> None:
     """Loopback and the interface, and nobody gets in without."""
     async with EmbeddedRedis(host='127.0.0.3') as server:

@@ -142,6 +142,11 @@ def test_declarations_fit_the_signature_of_their_class(
             {'ps_options': '{"store_dir": {"a": [{"api_token": "geheim"}]}}'},
             ['api_token', '$STREAMBENCH_PS_SECRET_OPTIONS'],
         ),
+        (
+            FILE_CONNECTOR,
+            {'ps_options': '{"store_dir": ["a", "s3://me:geheim@host/"]}'},
+            ['the password in the URL of store_dir', '$STREAMBENCH_PS_SECRET_OPTIONS'],
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(connector: str, values: dict[str, Any], words: list[str]) -> None:
