@@ -125,7 +125,7 @@ def _shown(value: Any) -> str:
         plain = all(re.fullmatch(r'[\w.-]+', word) for word in words)
         return '=… and '.join(words) + '=…' if plain else 'the given one'
     plain = [re.sub(r'[^/@\s]*@', '…@', item) if isinstance(item, str) else item for item in pairs]
-    shown = repr(plain if pairs is value else plain[0])
+    shown = repr(plain if isinstance(value, list | tuple) else plain[0])
     return shown if len(shown) <= 80 else f'{shown[:60]}…{shown[-10:]}'
 
 

@@ -210,8 +210,8 @@ def test_workers_need_no_file_of_this_host(tmp_path: Path) -> None:
 
 def test_servers_that_the_name_of_this_host_hides() -> None:
     """Debian's name of a host stands for loopback: such servers are refused before the wait."""
-    given = {'executor': 'dask', 'dask_scheduler': 'a:1', 'stream_method': 'proxy', 'stream': 'memory'}
-    given |= {'ps_connector': 'zmq', 'ps_port': 7000}
+    given: dict[str, Any] = {'executor': 'dask', 'dask_scheduler': 'a:1', 'stream': 'memory'}
+    given |= {'stream_method': 'proxy', 'ps_connector': 'zmq', 'ps_port': 7000}
     address = socket.gethostbyname(socket.gethostname())
     if address.startswith('127.'):
         with pytest.raises(ConfigError, match=rf'payloads in servers at {address}, .* --ps-interface'):
