@@ -124,8 +124,8 @@ def _shown(value: Any) -> str:
         # What is no plain name may hold the password itself, like JSON.
         plain = all(re.fullmatch(r'[\w.-]+', word) for word in words)
         return '=… and '.join(words) + '=…' if plain else 'the given one'
-    plain = [re.sub(r'[^/@\s]*@', '…@', item) if isinstance(item, str) else item for item in pairs]
-    shown = repr(plain if isinstance(value, list | tuple) else plain[0])
+    parts = [re.sub(r'[^/@\s]*@', '…@', item) if isinstance(item, str) else item for item in pairs]
+    shown = repr(parts if isinstance(value, list | tuple) else parts[0])
     return shown if len(shown) <= 80 else f'{shown[:60]}…{shown[-10:]}'
 
 
