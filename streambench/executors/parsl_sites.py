@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 HEARTBEAT_PERIOD_S = 10
 HEARTBEAT_THRESHOLD_S = 60
-# Parsl asks Slurm once a minute; a job that was cancelled should not cost that much time.
-POLL_S = 10
 # Parsl starts its workers when it looks at its jobs, first a whole period after it was made.
 FIRST_LOOK_S = 0.05
 LOOK_S = 2
@@ -250,35 +248,8 @@ def slurm(
         walltime: When it ends, as H:MM:SS.
     """
     from parsl.executors import HighThroughputExecutor
-    from parsl.jobs.states import JobState
-    from parsl.providers import SlurmProvider
 
-    pending = JobState.PENDING
-
-    class Provider(SlurmProvider):  # type: ignore[misc]
-        """Asks more often than Parsl's, how a job ended, and why one waits."""
-
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings)
-            if self._cmd.startswith('squeue'):
-                # Else jobs that have ended are not named, and count as completed.
-                self._cmd += ' --states=all'
-
-        @property
-        def status_polling_interval(self) -> int:
-            return POLL_S
-
-        def _status(self) -> None:
-            super()._status()
-            waiting = [job for job, known in self.resources.items() if known['status'].state == pending]
-            if not waiting:
-                return
-            asked = f"squeue --noheader --format='%i %r' --jobs={','.join(waiting)}"
-            _, answer, _ = self.execute_wait(asked)
-            for line in answer.splitlines():
-                job, _, reason = line.strip().partition(' ')
-                if job in self.resources:
-                    self.resources[job]['status'].message = reason
+    from streambench.executors.parsl_slurm import provider
 
     # A node without a worker would only wait and cost.
     spared, missing = divmod(nodes.nodes * nodes.per_node - htex.slots, nodes.per_node)
@@ -287,13 +258,11 @@ def slurm(
         blocks, nodes_per_block = nodes_per_block, 1
     executor = HighThroughputExecutor(
         label='htex-slurm',
-        provider=Provider(
+        provider=provider(
             account=account,
             partition=partition,
             walltime=walltime,
-            scheduler_options='\n'.join(
-                f'#SBATCH --{name}={value}' if value else f'#SBATCH --{name}' for name, value in further
-            ),
+            further=further,
             nodes_per_block=nodes_per_block,
             # A core per worker: what a job has not asked for, Slurm keeps from it.
             cores_per_node=nodes.per_node,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from streambench.errors import ConfigError, ExecutorError
-from streambench.executors import parsl_sites
+from streambench.executors import parsl_sites, parsl_slurm
 from streambench.session import Progress, open_session
 from streambench.settings import configure
 from tests.living import processes, until
@@ -72,7 +72,7 @@ def jobs(*words: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask this Slurm for its jobs more often than a site's should be."""
-    monkeypatch.setattr(parsl_sites, 'POLL_S', 1)
+    monkeypatch.setattr(parsl_slurm, 'POLL_S', 1)
     monkeypatch.setattr(parsl_sites, 'LOOK_S', 0.5)
 
 
@@ -105,14 +105,27 @@ class Said(list[str]):
         self.append(progress.doing)
 
 
+@pytest.fixture
+def lagging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put an accounting before Slurm that has not heard of any job so far."""
+    program = tmp_path / 'bin' / 'sacct'
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{program.parent}:{os.environ["PATH"]}')
+
+
 @pytest.mark.parametrize(
     ('launcher', 'number', 'place'), [('srun', 1, 'n1:1 n2:2'), ('single', 2, 'n1:1 n2:2')]
 )
-@pytest.mark.usefixtures('slurm')
+@pytest.mark.usefixtures('slurm', 'lagging')
 async def test_workers_are_on_both_nodes(
     launcher: str, number: int, place: str, tmp_path: Path
 ) -> None:
-    """Three compute workers of four on two nodes: one job of two nodes, or a job per node."""
+    """Three compute workers of four on two nodes: one job of two nodes, or a job per node.
+
+    Whatever the accounting knows: to Parsl, a job that it does not name has completed.
+    """
     said = Said()
     config = await asyncio.to_thread(configure, **SITE, parsl_launcher=launcher)
     assert (config.workers, config.slots) == (4, 3)
