@@ -176,6 +176,9 @@ def test_a_url_of_tls_sets_tls(tmp_path: Path) -> None:
         _, arguments, _ = RedisConnectorPlugin(ps_url_file=str(file)).connector('store')
         assert arguments.get('tls', False) == tls
         assert (arguments['hostname'], arguments['port']) == ('host', 7000)
+    file.write_text('rediss://:geheim@host:7000?ssl_cert_reqs=none')
+    with pytest.raises(ConfigError, match=r'^--ps-url-file: .* settings after a .* leave them out\.$'):
+        RedisConnectorPlugin(ps_url_file=str(file)).address()
 
 
 def refusal(plugin: Any) -> str:
