@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ if TYPE_CHECKING:
 # Parsl asks Slurm once a minute; a job that was cancelled should not cost that much time.
 POLL_S = 10
 CLUSTERS = 'clusters'
+CPUS = 'cpus-per-task'
 
 
-def provider(*, further: Sequence[tuple[str, str]], **settings: Any) -> SlurmProvider:
+def provider(*, walltime: str, further: Sequence[tuple[str, str]], **settings: Any) -> SlurmProvider:
     """Return Parsl's provider of Slurm jobs.
 
     Args:
+        walltime: When a job ends, as H:MM:SS.
         further: Options of sbatch that Parsl has no word for, without dashes, and their values.
         settings: What Parsl has words for.
     """
@@ -65,7 +68,17 @@ def provider(*, further: Sequence[tuple[str, str]], **settings: Any) -> SlurmPro
                 if job in self.resources:
                     self.resources[job]['status'].message = reason
 
-    lines = [f'#SBATCH --{name}={value}' if value else f'#SBATCH --{name}' for name, value in further]
+    lines = [f'#SBATCH --{name}{f"={shlex.quote(value)}" if value else ""}' for name, value in further]
+    given = dict(further)
+    if CPUS in given:
+        # Else Parsl's own line would come after it.
+        settings['cores_per_node'] = None
+    hours, minutes, seconds = map(int, walltime.split(':'))
+    # Slurm counts in minutes and would round up, but Parsl cuts off.
+    minutes += 60 * hours + bool(seconds)
     return Provider(
-        scheduler_options='\n'.join(lines), clusters=dict(further).get(CLUSTERS), **settings
+        scheduler_options='\n'.join(lines),
+        clusters=given.get(CLUSTERS),
+        walltime=f'{minutes // 60}:{minutes % 60:02}:00',
+        **settings,
     )

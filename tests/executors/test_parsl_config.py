@@ -18,6 +18,7 @@ from streambench.executors.parsl import ParslExecutor
 from streambench.executors.parsl_launchers import launcher_of
 from streambench.executors.parsl_pool import workers_here
 from streambench.executors.parsl_sites import LOOK_S
+from streambench.executors.parsl_slurm import provider
 from streambench.plan import make_plan
 from streambench.report import plan_text
 from streambench.session import open_session
@@ -143,6 +144,17 @@ def test_a_dry_run_estimates_node_hours() -> None:
     assert {run.config.workers for run in both.runs} == {4, 8}
     assert 'on 1 or 2 nodes, at most 3 by --parsl-walltime' in plan_text(both)
     assert 'node-hours' not in plan_text(make_plan(values))
+
+
+def test_what_a_slurm_job_asks_for() -> None:
+    """Options of sbatch as they are given, minutes rounded up, and cores as told."""
+    further = (('qos', 'debug'), ('exclusive', ''), ('comment', 'a "b'), ('clusters', 'there'))
+    made = provider(walltime='0:59:01', further=further, cores_per_node=8, exclusive=False)
+    lines = made.scheduler_options.split('\n')
+    assert lines[:3] == ['#SBATCH --qos=debug', '#SBATCH --exclusive', """#SBATCH --comment='a "b'"""]
+    assert (made.walltime, made.cores_per_node, made.clusters) == ('1:00:00', 8, 'there')
+    fewer = provider(walltime='0:01:00', further=(('cpus-per-task', '2'),), cores_per_node=8)
+    assert (fewer.walltime, fewer.cores_per_node) == ('0:01:00', None)
 
 
 def test_runs_that_the_walltime_would_end() -> None:
