@@ -252,6 +252,7 @@ async def open_session(
         The session.
 
     Raises:
+        ConfigError: If workers on other nodes need a directory and none is given.
         BrokerError: If the broker can't be reached.
         ConnectorError: If the store can't be reached.
         ExecutorError: If the executor can't be started.
@@ -260,6 +261,11 @@ async def open_session(
     log = logger().bind(session=name)
     async with AsyncExitStack() as stack:
         if recorder is None:
+            if directory is None and config.executor_plugin.nodes:
+                raise ConfigError(
+                    f'open_session(directory=...) is needed for {config.executor} on other nodes, '
+                    'which find its files there: name one that they see, as --run-dir does.'
+                )
             if directory is None:
                 directory = await stack.enter_async_context(_temporary_directory(name))
             recorder = await stack.enter_async_context(Recorder(Path(directory)))

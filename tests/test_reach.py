@@ -260,10 +260,14 @@ class CrowdedExecutor(ThreadExecutor):
 
 
 @pytest.mark.parametrize('workers', [2, 3])
-async def test_nodes_without_workers_are_seen(workers: int) -> None:
+async def test_nodes_without_workers_are_seen(workers: int, tmp_path: Path) -> None:
     """A launcher that starts everything on the first node leaves the others idle, and is named."""
     given = config(executor='thread', stream='memory', stream_method='default', workers=workers)
-    async with open_session(replace(given, executor_plugin=CrowdedExecutor())) as session:
+    given = replace(given, executor_plugin=CrowdedExecutor())
+    with pytest.raises(ConfigError, match=r'^open_session\(directory=.* name one that they see'):
+        async with open_session(given):
+            raise AssertionError
+    async with open_session(given, directory=tmp_path) as session:
         row = (await session.run()).row
     # One compute worker can't be on two nodes.
     assert ('2 nodes were asked for' in row.reasons) == (workers > 2)
