@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streambench import leash
-from streambench.errors import ExecutorError
+from streambench import __version__, leash, message
+from streambench.errors import ExecutorError, in_one_line
 from streambench.executors.base import Say
 from streambench.threads import whole
 
@@ -25,6 +25,10 @@ WORKERS_S = 120.0
 START_S = 60.0
 STOP_S = 8.0
 POLL_S = 0.05
+VERSIONS = (
+    "(__import__('streambench').__version__, "
+    "__import__('streambench.message', fromlist=['VERSION']).VERSION)"
+)
 
 
 def connect(place: str, *, within_s: float) -> Client:
@@ -75,6 +79,7 @@ class Workers:
         while True:
             there = await whole(self._there)
             if there >= self._slots:
+                await whole(self._prove)
                 return int(there)
             doing = f'{there} of {self._slots} workers of {self._title} are there'
             say(doing)
@@ -88,6 +93,25 @@ class Workers:
     def _there(self) -> int:
         # A worker with several threads runs as many tasks at once.
         return sum(self._client.nthreads().values())
+
+    def _prove(self) -> None:
+        """Raise ExecutorError if a worker has another streambench, or none."""
+        # A task that a worker can't unpack would end that worker, and the next one: this one holds no
+        # name of ours.
+        own = (__version__, message.VERSION)
+        for worker, found in self._client.run(eval, VERSIONS, on_error='return').items():
+            if found == own:
+                continue
+            if isinstance(found, ImportError):
+                why = f'no streambench ({in_one_line(found)})'
+            elif isinstance(found, Exception):
+                why = f'given no version of its streambench ({in_one_line(found)})'
+            else:
+                why = f'streambench {found[0]} (frames {found[1]})'
+            raise ExecutorError(
+                f'the worker {worker} of {self._title} has {why}, and here it is {own[0]} (frames '
+                f'{own[1]}): install the same version on both sides.'
+            )
 
     def check(self) -> None:
         """Raise ExecutorError if the scheduler is gone."""
