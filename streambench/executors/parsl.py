@@ -279,7 +279,7 @@ class ParslExecutor(ExecutorPlugin):
         finally:
             interrupt.set()
             if interchanges is not None and not given:
-                within_s = CLOSE_ELSEWHERE_S if self.elsewhere else CLOSE_S
+                within_s = CLOSE_S if self._kind in (THREAD, HTEX_LOCAL) else CLOSE_ELSEWHERE_S
                 await whole(partial(interchanges.close, within_s=within_s))
             await whole(place.close)
             worker.interrupts.pop(session, None)
