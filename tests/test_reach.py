@@ -7,8 +7,10 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +25,7 @@ from streambench.executors.pools import ProcessExecutor, ThreadExecutor
 from streambench.interfaces import address_of
 from streambench.message import HEADER_BYTES
 from streambench.payload import PayloadPool
+from streambench.probes import refuse_other_version
 from streambench.servers.redis import EmbeddedRedis
 from tests.redis_server import RedisServer
 
@@ -249,6 +252,30 @@ def test_what_can_t_work_is_refused(changes: dict[str, Any], words: str) -> None
     with pytest.raises(ConfigError, match=words):
         configure(**(globus | changes))
     configure(**(globus | changes | {'bind_interface': 'lo'}))
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('', ''),
+        ("import streambench; streambench.__version__ = '0.0.9'", r'has streambench 0\.0\.9 \(frames'),
+        ("import sys; sys.modules['streambench'] = None", r'has no streambench \(.*\), and here it is'),
+    ],
+)
+@pytest.mark.asyncio(loop_factories=['uvloop'])
+async def test_another_streambench_on_a_worker(text: str, words: str) -> None:
+    """It is found by a task that a worker without streambench can unpack."""
+
+    def start() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, get_context('spawn'), initializer=exec, initargs=(text,))
+
+    pool = await asyncio.to_thread(start)
+    try:
+        opened = OpenExecutor(executor=pool, slots=1)
+        with pytest.raises(ExecutorError, match=f'^a worker of x {words}') if words else nullcontext():
+            await refuse_other_version(opened, title='x')
+    finally:
+        await asyncio.to_thread(pool.shutdown)
 
 
 @dataclass(frozen=True, kw_only=True)

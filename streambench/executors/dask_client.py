@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streambench import __version__, leash, message
-from streambench.errors import ExecutorError, in_one_line
+from streambench import leash
+from streambench.errors import ExecutorError
 from streambench.executors.base import Say
 from streambench.threads import whole
+from streambench.versions import VERSIONS, other_version
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,10 +26,6 @@ WORKERS_S = 120.0
 START_S = 60.0
 STOP_S = 8.0
 POLL_S = 0.05
-VERSIONS = (
-    "(__import__('streambench').__version__, "
-    "__import__('streambench.message', fromlist=['VERSION']).VERSION)"
-)
 
 
 def connect(place: str, *, within_s: float) -> Client:
@@ -98,20 +95,9 @@ class Workers:
         """Raise ExecutorError if a worker has another streambench, or none."""
         # A task that a worker can't unpack would end that worker, and the next one: this one holds no
         # name of ours.
-        own = (__version__, message.VERSION)
         for worker, found in self._client.run(eval, VERSIONS, on_error='return').items():
-            if found == own:
-                continue
-            if isinstance(found, ImportError):
-                why = f'no streambench ({in_one_line(found)})'
-            elif isinstance(found, Exception):
-                why = f'given no version of its streambench ({in_one_line(found)})'
-            else:
-                why = f'streambench {found[0]} (frames {found[1]})'
-            raise ExecutorError(
-                f'the worker {worker} of {self._title} has {why}, and here it is {own[0]} (frames '
-                f'{own[1]}): install the same version on both sides.'
-            )
+            if other := other_version(found):
+                raise ExecutorError(f'the worker {worker} of {self._title} {other}')
 
     def check(self) -> None:
         """Raise ExecutorError if the scheduler is gone."""
