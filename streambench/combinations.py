@@ -133,3 +133,9 @@ def _refuse_unreachable(config: Config) -> None:
                 'embedded Redis that only this host reaches: give --bind-interface auto (lo, if they '
                 'are here), or the address of a server.'
             )
+        if plugin.only_here:
+            raise ConfigError(
+                f'--executor {config.executor}: its workers may be on other hosts, and {why} servers '
+                f'at {plugin.only_here}, which the name of this host stands for: give --ps-interface '
+                'NAME, or --ps-address (that one, if they are here).'
+            )

@@ -6,6 +6,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from contextlib import suppress
 
 from streambench.errors import ConfigError
 
@@ -36,18 +37,43 @@ def address_of(name: str) -> str:
                 ) from None
             return str(asking.getsockname()[0])
         try:
-            return str(ipaddress.IPv4Address(name))
+            given = ipaddress.IPv4Address(name)
         except ValueError:
             pass
+        else:
+            _refuse_foreign(given)
+            return str(given)
         try:
-            found = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack('256s', name.encode()[:15]))
+            return _of_interface(asking, name)
         except OSError as error:
             raise ConfigError(
-                f'--bind-interface: {name!r} is no interface with an address here ({error.strerror}); '
-                f'take {AUTO} or one of {_names()}.'
+                f'--bind-interface: {name!r} is no interface with an IPv4 address here '
+                f'({error.strerror}); take {AUTO} or one of {_names()}.'
             ) from None
+
+
+def _of_interface(asking: socket.socket, name: str) -> str:
+    found = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack('256s', name.encode()[:15]))
     return socket.inet_ntoa(found[20:24])
 
 
+def _refuse_foreign(given: ipaddress.IPv4Address) -> None:
+    """Raise ConfigError for an address that others can't reach this machine at."""
+    why = 'is none that workers can connect to' if given.is_unspecified else ''
+    with socket.socket() as probe:
+        try:
+            probe.bind((str(given), 0))
+        except OSError as error:
+            why = f'is no address of this machine ({error.strerror})'
+    if why:
+        raise ConfigError(f'--bind-interface: {given} {why}; take {AUTO} or one of {_names()}.')
+
+
 def _names() -> str:
-    return ', '.join(name for _, name in socket.if_nameindex())
+    """Return the interfaces that have an address, for errors."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):
+                found.append(f'{name} ({_of_interface(asking, name)})')
+    return ', '.join(found)

@@ -35,6 +35,7 @@ PASSWORD_REMEDY = (
     '--stream-url-file or --ps-url-file'
 )
 
+URL_WITH_PASSWORD = re.compile(r'://[^/@\s]*:[^/@\s]+@')
 SECRET_WORDS = ('password', 'passwd', 'secret', 'token', 'credential')
 
 
@@ -265,8 +266,9 @@ def assignments() -> Kind:
             if not key or not equals:
                 raise ValueError('must have the form KEY=VALUE')
             pairs.append((key, item))
-        for key, _ in pairs:
-            if any(word in key.lower() for word in SECRET_WORDS):
+        for key, item in pairs:
+            secret = any(word in key.lower() for word in SECRET_WORDS)
+            if secret or URL_WITH_PASSWORD.search(item):
                 raise ValueError(f'must not hold {key}, which would be recorded: {PASSWORD_REMEDY}')
         return tuple(pairs)
 

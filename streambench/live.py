@@ -25,6 +25,7 @@ def live_columns(
     subscriber: Subscriber | None,
     strain: Strain,
     proven: int,
+    nodes: int,
     clock_bound_s: float | None,
 ) -> dict[str, Any]:
     """Return columns of results.csv.
@@ -37,6 +38,7 @@ def live_columns(
         subscriber: Receives, once it is there.
         strain: What the run cost loop and machine.
         proven: Workers that ran in the warm-up.
+        nodes: Nodes that must have one of them.
         clock_bound_s: How well the clocks of other hosts are known.
     """
     ledger = ledgers[MEASURE]
@@ -46,15 +48,16 @@ def live_columns(
     def epoch_s(instant_ns: int | None) -> float:
         return 0.0 if instant_ns is None else (instant_ns + session.epoch_offset_ns) / NS_PER_S
 
+    hosts = _by_host(ledgers[WARMUP].workers)
     counted = ledger.counts() | {
         'makespan_s': None if first is None or last is None else (last - first) / NS_PER_S,
         'completed_bytes': ledger.completed_bytes,
         'start_submit_tasks_timestamp': epoch_s(first),
         'end_tasks_done_timestamp': epoch_s(last),
         'workers_proven': proven or None,
-        'worker_hosts': _by_host(ledgers[WARMUP].workers),
+        'worker_hosts': hosts,
         'loop': loop_name(),
-        'remarks': '; '.join(session.executor.remarks()),
+        'remarks': '; '.join([*session.executor.remarks(), *_crowded(hosts, nodes=nodes)]),
         'pacing_floor_s': floor_ns / NS_PER_S if floor_ns else None,
         'redis_shared': session.redis_shared,
         'foreign': dispatcher.foreign if dispatcher else 0,
@@ -74,3 +77,18 @@ def _by_host(workers: Iterable[tuple[str, int, int]]) -> str:
     """Return how many different workers each host has, as `n1:2 n2:2`."""
     hosts = Counter(host for host, _, _ in workers)
     return ' '.join(f'{host}:{number}' for host, number in sorted(hosts.items()))
+
+
+def _crowded(hosts: str, *, nodes: int) -> list[str]:
+    """Return that workers are on fewer nodes than they were asked for, if they are.
+
+    Args:
+        hosts: Workers by host.
+        nodes: Nodes that must have one of them.
+    """
+    if not hosts or len(hosts.split()) >= nodes:
+        return []
+    return [
+        f'all proven workers are on {hosts}, and {nodes} nodes were asked for: see --parsl-launcher, '
+        'which starts them'
+    ]

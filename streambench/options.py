@@ -124,11 +124,11 @@ def _shown(value: Any) -> str:
         # What is no plain name may hold the password itself, like JSON.
         plain = all(re.fullmatch(r'[\w.-]+', word) for word in words)
         return '=… and '.join(words) + '=…' if plain else 'the given one'
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+    if all(isinstance(item, str) for item in pairs):
         # As it was written on the command line.
-        value = ' '.join(value)
-    text = re.sub(r'[^/@\s]*@', '…@', value) if isinstance(value, str) else value
-    shown = repr(text)
+        pairs = [' '.join(pairs)]
+    parts = [re.sub(r'[^/@\s]*@', '…@', item) if isinstance(item, str) else item for item in pairs]
+    shown = repr(parts[0] if len(parts) == 1 else parts)
     return shown if len(shown) <= 80 else f'{shown[:60]}…{shown[-10:]}'
 
 

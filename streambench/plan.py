@@ -165,7 +165,26 @@ def make_plan(
         )
         for run, (repeat, number, config) in enumerate(ordered)
     )
-    return Plan(runs=runs, seed=seed, values=_recorded(axes, unique, seed))
+    plan = Plan(runs=runs, seed=seed, values=_recorded(axes, unique, seed))
+    _refuse_short_walltime(plan)
+    return plan
+
+
+def _refuse_short_walltime(plan: Plan) -> None:
+    """Raise ConfigError for runs that the batch system would end: said before the wait in its queue."""
+    if plan.first.until_narrow is not None:
+        # Nobody knows how many of them there will be.
+        return
+    for runs in plan.sessions():
+        within_s = runs[0].config.executor_plugin.walltime_s
+        expected_s = session_s(runs)
+        if within_s is not None and expected_s is not None and expected_s > within_s:
+            minutes = math.ceil(expected_s / 60)
+            raise ConfigError(
+                f'--parsl-walltime leaves a job {within_s / 60:g} min, and its {len(runs)} runs take '
+                f'about {minutes} min: give --parsl-walltime {minutes // 60}:{minutes % 60:02}:00 or '
+                'more, or measure less.'
+            )
 
 
 def _refuse_endless(axes: Mapping[str, list[Any]]) -> None:

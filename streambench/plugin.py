@@ -54,6 +54,11 @@ class ServedPlugin(Plugin):
         """Whether no address was given and an embedded Redis is to be started."""
         return False
 
+    @property
+    def only_here(self) -> str:
+        """Address of a server that will be started where no other host reaches it, if one will be."""
+        return ''
+
     def at(self, host: str, port: int, password: str) -> Self:
         """Return these settings for a server that was started for them."""
         raise ConfigError(f'{self.name} has no embedded server at {host}:{port}: give it an address.')

@@ -1,4 +1,4 @@
-"""Short tasks on the workers of other hosts, which bound the clocks of those hosts."""
+"""Short tasks on the workers of other hosts: which streambench they have, and what their clocks say."""
 
 from __future__ import annotations
 
@@ -6,11 +6,31 @@ import asyncio
 from concurrent.futures import Future
 
 from streambench.clock import now_ns, read_clock
+from streambench.errors import ExecutorError
 from streambench.executors.base import OpenExecutor
 from streambench.offsets import Reading
 from streambench.threads import outcome_of
+from streambench.versions import VERSIONS, other_version
 
 Read = tuple[str, int, int]
+
+
+async def refuse_other_version(executor: OpenExecutor, *, title: str) -> None:
+    """Raise ExecutorError if a worker has another streambench, or none.
+
+    Args:
+        executor: Runs the task that finds out.
+        title: Whose workers they are, for the error.
+    """
+    found: object
+    try:
+        found = await outcome_of(await asyncio.to_thread(executor.executor.submit, eval, VERSIONS))
+    except Exception as error:
+        # It may know why.
+        executor.check()
+        found = error
+    if other := other_version(found):
+        raise ExecutorError(f'a worker of {title} {other}')
 
 
 async def read_clocks(executor: OpenExecutor, number: int) -> list[Reading]:

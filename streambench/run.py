@@ -344,5 +344,6 @@ class Run:
             subscriber=self._subscriber,
             strain=self._strain,
             proven=self._proven,
+            nodes=min(self._config.executor_plugin.nodes, self._config.slots, self._proven),
             clock_bound_s=self._offsets.bound_s,
         ) | {'ended': self._ended or INTERRUPTED, 'reason': reason}

@@ -253,6 +253,7 @@ async def open_session(
         The session.
 
     Raises:
+        ConfigError: If workers on other nodes need a directory and none is given.
         BrokerError: If the broker can't be reached.
         ConfigError: If the directory can't be made, or holds results.
         ConnectorError: If the store can't be reached.
@@ -262,6 +263,11 @@ async def open_session(
     log = logger().bind(session=name)
     async with AsyncExitStack() as stack:
         if recorder is None:
+            if directory is None and config.executor_plugin.nodes:
+                raise ConfigError(
+                    f'open_session(directory=...) is needed for {config.executor} on other nodes, '
+                    'which find its files there: name one that they see, as --run-dir does.'
+                )
             if directory is None:
                 directory = await stack.enter_async_context(_temporary_directory(name))
             await asyncio.to_thread(prepare_directory, Path(directory))

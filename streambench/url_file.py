@@ -36,6 +36,8 @@ def read_url(path: str, *, flag: str, tls: bool = False) -> dict[str, Any]:
         raise ConfigError(f'{flag}: {path!r} can not be read: {error.strerror}.') from None
     except ValueError:
         raise ConfigError(f'{flag}: {path!r} {_FORM}.') from None
+    if url.query:
+        raise ConfigError(f'{flag}: {path!r} holds a URL with settings after a "?": leave them out.')
     schemes = ('redis', 'rediss') if tls else ('redis',)
     if url.scheme not in schemes or not url.hostname:
         raise ConfigError(f'{flag}: {path!r} {_FORM}.')

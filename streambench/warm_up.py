@@ -14,7 +14,7 @@ from streambench.errors import BrokerError, ExecutorError
 from streambench.generator import Schedule
 from streambench.ledger import Ledger
 from streambench.offsets import Offsets
-from streambench.probes import read_clocks
+from streambench.probes import read_clocks, refuse_other_version
 from streambench.reach import UNREACHABLE
 from streambench.records import WARMUP
 from streambench.surroundings import Surroundings, plain
@@ -78,6 +78,9 @@ class WarmUp:
             watch = tasks.create_task(self._watch_executor())
             try:
                 async with asyncio.timeout(DEADLINE_S) as deadline:
+                    plugin = self._config.executor_plugin
+                    if plugin.elsewhere and plugin.asks_freely:
+                        await refuse_other_version(self._session.executor, title=plugin.name)
                     await self._prove_workers(dispatcher)
                     await self._read_clocks()
             except TimeoutError:

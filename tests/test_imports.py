@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {'machine', 'bounds', 'sequences', 'interfaces'},
     {'worker', 'pacer', 'records', 'pytest_plugin'},
     {'registry', 'kinds', 'url_file', 'log', 'plugin', 'ranks', 'tables', 'schemas', 'newest'},
-    {'difference', 'reach'},
+    {'difference', 'reach', 'versions'},
     {
         'bottleneck',
         'bookkeeping',

@@ -121,6 +121,7 @@ def test_a_wrong_value_is_refused(kind: Kind, value: Any) -> None:
         ('ps_host', 'redis://:geheim@host'),
         ('stream_option', 'password=geheim'),
         ('stream_option', ['db=1', 'sasl_plain_password=geheim']),
+        ('stream_option', ['db=1', 'proxy=http://me:geheim@host:1']),
         ('stream_password', '\0geheim'),
     ],
 )

@@ -7,8 +7,10 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,10 +21,11 @@ from streambench.brokers.redis import RedisBroker
 from streambench.connectors.file import FileConnectorPlugin
 from streambench.errors import ConfigError, ExecutorError
 from streambench.executors.base import OpenExecutor
-from streambench.executors.pools import ProcessExecutor
+from streambench.executors.pools import ProcessExecutor, ThreadExecutor
 from streambench.interfaces import address_of
 from streambench.message import HEADER_BYTES
 from streambench.payload import PayloadPool
+from streambench.probes import refuse_other_version
 from streambench.servers.redis import EmbeddedRedis
 from tests.redis_server import RedisServer
 
@@ -208,6 +211,19 @@ def test_workers_need_no_file_of_this_host(tmp_path: Path) -> None:
     assert dict(there.stream_option) == {'client_name': 'bench', 'username': 'somebody', 'db': '2'}
 
 
+def test_servers_that_the_name_of_this_host_hides() -> None:
+    """Debian's name of a host stands for loopback: such servers are refused before the wait."""
+    given: dict[str, Any] = {'executor': 'dask', 'dask_scheduler': 'a:1', 'stream': 'memory'}
+    given |= {'stream_method': 'proxy', 'ps_connector': 'zmq', 'ps_port': 7000}
+    address = socket.gethostbyname(socket.gethostname())
+    if address.startswith('127.'):
+        with pytest.raises(ConfigError, match=rf'payloads in servers at {address}, .* --ps-interface'):
+            configure(**given)
+    else:
+        configure(**given)
+    configure(**given, ps_address=address)
+
+
 async def test_the_server_has_a_password_on_every_address() -> None:
     """Loopback and the interface, and nobody gets in without."""
     async with EmbeddedRedis(host='127.0.0.3') as server:
@@ -238,9 +254,61 @@ def test_what_can_t_work_is_refused(changes: dict[str, Any], words: str) -> None
     configure(**(globus | changes | {'bind_interface': 'lo'}))
 
 
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('', ''),
+        ("import streambench; streambench.__version__ = '0.0.9'", r'has streambench 0\.0\.9 \(frames'),
+        ("import sys; sys.modules['streambench'] = None", r'has no streambench \(.*\), and here it is'),
+    ],
+)
+@pytest.mark.asyncio(loop_factories=['uvloop'])
+async def test_another_streambench_on_a_worker(text: str, words: str) -> None:
+    """It is found by a task that a worker without streambench can unpack."""
+
+    def start() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, get_context('spawn'), initializer=exec, initargs=(text,))
+
+    pool = await asyncio.to_thread(start)
+    try:
+        opened = OpenExecutor(executor=pool, slots=1)
+        with pytest.raises(ExecutorError, match=f'^a worker of x {words}') if words else nullcontext():
+            await refuse_other_version(opened, title='x')
+    finally:
+        await asyncio.to_thread(pool.shutdown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrowdedExecutor(ThreadExecutor):
+    """Workers of two nodes that are all on one."""
+
+    name: ClassVar[str] = 'crowded'
+    nodes = 2
+
+
+@pytest.mark.parametrize('workers', [2, 3])
+async def test_nodes_without_workers_are_seen(workers: int, tmp_path: Path) -> None:
+    """A launcher that starts everything on the first node leaves the others idle, and is named."""
+    given = config(executor='thread', stream='memory', stream_method='default', workers=workers)
+    given = replace(given, executor_plugin=CrowdedExecutor())
+    with pytest.raises(ConfigError, match=r'^open_session\(directory=.* name one that they see'):
+        async with open_session(given):
+            raise AssertionError
+    async with open_session(given, directory=tmp_path) as session:
+        row = (await session.run()).row
+    # One compute worker can't be on two nodes.
+    assert ('2 nodes were asked for' in row.reasons) == (workers > 2)
+
+
 def test_interfaces_have_addresses() -> None:
     """By name, by address, and a sentence for what is none."""
     assert address_of('lo') == '127.0.0.1'
     assert address_of('127.0.0.9') == '127.0.0.9'
+    for given, why in (
+        ('0.0.0.0', 'is none that workers can connect to'),
+        ('203.0.113.9', 'is no address of this machine'),
+    ):
+        with pytest.raises(ConfigError, match=rf'{given} {why}.* one of .*lo \(127\.0\.0\.1\)'):
+            address_of(given)
     with pytest.raises(ConfigError, match="'nosuch0' is no interface"):
         address_of('nosuch0')

@@ -7,6 +7,7 @@ with which arguments.
 from __future__ import annotations
 
 import json
+import socket
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -181,6 +182,18 @@ class NodeConnectorPlugin(ConnectorPlugin):
     def remedy(self) -> str:
         """What to do where workers can't reach it."""
         return 'give an --ps-interface, or --ps-address and --ps-port, that all nodes can reach'
+
+    @property
+    def only_here(self) -> str:
+        """Loopback address that the name of this host stands for, if no other is given."""
+        if self.ps_address is not None or self.ps_interface is not None:
+            return ''
+        try:
+            found = socket.gethostbyname(socket.gethostname())
+        except OSError:
+            # The connector will say so.
+            return ''
+        return found if found.startswith('127.') else ''
 
     def node(self) -> dict[str, Any]:
         """Return the arguments that such connectors share."""

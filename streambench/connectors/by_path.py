@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from streambench.connectors.base import ConnectorPlugin
 from streambench.errors import ConfigError, in_one_line
-from streambench.kinds import SECRET_WORDS, json_object
+from streambench.kinds import SECRET_WORDS, URL_WITH_PASSWORD, json_object
 from streambench.options import option
 
 # What ProxyStore's protocol asks of a connector.
@@ -52,10 +52,12 @@ class PathConnectorPlugin(ConnectorPlugin):
 
     def __post_init__(self) -> None:
         """Refuse a class that isn't there or is no connector, and arguments that it doesn't take."""
-        for word in _names(json.loads(self.ps_options or '{}')):
-            if any(secret in word.lower() for secret in SECRET_WORDS):
+        for word, value in _entries(json.loads(self.ps_options or '{}')):
+            url = isinstance(value, str) and URL_WITH_PASSWORD.search(value)
+            if url or any(secret in word.lower() for secret in SECRET_WORDS):
+                what = f'the password in the URL of {word}' if url else word
                 raise ConfigError(
-                    f'--ps-options must not hold {word}, which would be recorded: put it into '
+                    f'--ps-options must not hold {what}, which would be recorded: put {word} into '
                     f'{SECRET}, as JSON too.'
                 )
         self._refuse_unfit(_class(self.name))
@@ -99,14 +101,16 @@ class PathConnectorPlugin(ConnectorPlugin):
 _plugins: dict[str, type[PathConnectorPlugin]] = {}
 
 
-def _names(value: Any) -> Iterator[str]:
-    """Return the names in a JSON value, however deep."""
+def _entries(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
+    """Return the names in a JSON value with what they stand for, however deep."""
     if isinstance(value, dict):
-        yield from value
-        value = list(value.values())
+        for inner, held in value.items():
+            yield inner, held
+            yield from _entries(held, inner)
     if isinstance(value, list):
-        for inner in value:
-            yield from _names(inner)
+        for held in value:
+            yield name, held
+            yield from _entries(held, name)
 
 
 def _class(path: str) -> type[Any]:

@@ -96,7 +96,7 @@ class RedisConnectorPlugin(ConnectorPlugin):
         if self.ps_url_file is not None:
             url = read_url(self.ps_url_file, flag='--ps-url-file', tls=True)
             settings = {'hostname': url.pop('host', 'localhost'), 'port': url.pop('port', 6379)}
-            settings |= {key: url[key] for key in ('password', 'username', 'tls') if key in url}
+            settings |= {key: url[key] for key in ('password', 'username', 'db', 'tls') if key in url}
         else:
             settings = {'hostname': self.ps_host, 'port': self.ps_port}
         if self.ps_password is not None:

@@ -32,6 +32,7 @@ class RedisConnector(PlainRedisConnector):
         prefix: What the names of all keys begin with.
         password: Its password, if it asks for one.
         username: The user that the password belongs to, if not the default one.
+        db: Number of the server's database.
         tls: Whether the server speaks TLS.
         ca_file: Certificates that its own is checked against, on every worker; else the system's.
         answer_s: Seconds in which an answer must come.
@@ -46,6 +47,7 @@ class RedisConnector(PlainRedisConnector):
         prefix: str,
         password: str | None = None,
         username: str | None = None,
+        db: int = 0,
         tls: bool = False,
         ca_file: str | None = None,
         answer_s: float = ANSWER_S,
@@ -56,6 +58,7 @@ class RedisConnector(PlainRedisConnector):
             'prefix': prefix,
             'password': password,
             'username': username,
+            'db': db,
             'tls': tls,
             'ca_file': ca_file,
         }
@@ -65,6 +68,7 @@ class RedisConnector(PlainRedisConnector):
             port=port,
             password=password,
             username=username,
+            db=db,
             ssl=tls,
             ssl_ca_certs=ca_file,
             socket_connect_timeout=CONNECT_S,

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from streambench import worker
 from streambench.errors import ConfigError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
-from streambench.kinds import address, switch
+from streambench.kinds import Kind, address, switch
 from streambench.options import option
 from streambench.threads import whole
 
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from distributed import Client
 
 DEFAULT_PORT = 8786
+TCP = 'tcp://'
+
+
+def _scheduler() -> Kind:
+    """Return the kind of a scheduler's address, with or without the protocol that Dask prints."""
+    plain = address()
+
+    def parse(value: Any) -> str:
+        found = str(plain.parse(value.removeprefix(TCP) if isinstance(value, str) else value))
+        if found.count(':') > 1 and not found.startswith('['):
+            raise ValueError('must have the form HOST:PORT, with brackets around an IPv6 address')
+        return found
+
+    return Kind(metavar='HOST:PORT', parse=parse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +53,7 @@ class DaskExecutor(ExecutorPlugin):
 
     dask_scheduler: str | None = option(
         'Address of a Dask scheduler; a cluster on this machine is started if absent.',
-        address(),
+        _scheduler(),
         group='executor',
     )
     dask_use_threads: bool = option(
@@ -85,7 +99,7 @@ class DaskExecutor(ExecutorPlugin):
 
         def start() -> None:
             nonlocal client, executor
-            place = cluster.start(slots) if cluster is not None else f'tcp://{self._address}'
+            place = cluster.start(slots) if cluster is not None else f'{TCP}{self._address}'
             client = connect(place, within_s=self.connect_s)
             # Two items of the same bytes are two tasks.
             executor = client.get_executor(pure=False)

@@ -17,6 +17,7 @@ from streambench import leash
 from streambench.errors import ExecutorError
 from streambench.executors.base import Say
 from streambench.threads import whole
+from streambench.versions import VERSIONS, other_version
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -75,6 +76,7 @@ class Workers:
         while True:
             there = await whole(self._there)
             if there >= self._slots:
+                await whole(self._prove)
                 return int(there)
             doing = f'{there} of {self._slots} workers of {self._title} are there'
             say(doing)
@@ -88,6 +90,14 @@ class Workers:
     def _there(self) -> int:
         # A worker with several threads runs as many tasks at once.
         return sum(self._client.nthreads().values())
+
+    def _prove(self) -> None:
+        """Raise ExecutorError if a worker has another streambench, or none."""
+        # A task that a worker can't unpack would end that worker, and the next one: this one holds no
+        # name of ours.
+        for worker, found in self._client.run(eval, VERSIONS, on_error='return').items():
+            if other := other_version(found):
+                raise ExecutorError(f'the worker {worker} of {self._title} {other}')
 
     def check(self) -> None:
         """Raise ExecutorError if the scheduler is gone."""

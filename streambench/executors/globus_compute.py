@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # What the SDK allows, and takes silently for what lies outside.
 MOST_BURST = 8
 MOST_WINDOW_S = 32
+# As the service calls an endpoint that it hears of.
+ONLINE = 'online'
 
 
 def _uuid() -> Kind:
@@ -181,11 +183,16 @@ class GlobusComputePlugin(ExecutorPlugin):
             async with asyncio.timeout(self.globus_start_timeout):
                 await asyncio.wrap_future(answer)
         except TimeoutError:
+            state = await asyncio.to_thread(executor.endpoint_state)
+            remedy = (
+                'raise --globus-start-timeout if its workers wait for a batch system, or look into its '
+                'endpoint.log'
+                if state == ONLINE
+                else 'start it (`globus-compute-endpoint start NAME` on its machine)'
+            )
             raise ExecutorError(
-                f'Globus Compute endpoint {endpoint} gave no answer in '
-                f'{self.globus_start_timeout:g} s: '
-                'start it (`globus-compute-endpoint start NAME` on its machine), or raise '
-                '--globus-start-timeout if it waits for a batch system.'
+                f'Globus Compute endpoint {endpoint}, {state or "of unknown state"}, gave no answer in '
+                f'{self.globus_start_timeout:g} s: {remedy}.'
             ) from None
         except ExecutorError as error:
             raise ExecutorError(

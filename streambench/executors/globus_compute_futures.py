@@ -251,6 +251,14 @@ class GlobusComputeExecutor(Executor):
                 'and at the state of the service.'
             )
 
+    def endpoint_state(self) -> str:
+        """Ask the service whether it hears of the endpoint; return its word, or nothing. Blocks."""
+        try:
+            return str(self._client.get_endpoint_status(self._endpoint)['status'])
+        except Exception:
+            # It is only to make a sentence better.
+            return ''
+
     def remarks(self) -> list[str]:
         """Return what a reader of the figures since the last call must know."""
         found = [

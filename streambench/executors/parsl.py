@@ -17,41 +17,32 @@ from typing import TYPE_CHECKING, ClassVar
 from streambench import worker
 from streambench.errors import ConfigError, ExecutorError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
-from streambench.executors.parsl_allocation import allocation
+from streambench.executors.parsl_allocation import SLURM_NODES, allocation
 from streambench.executors.parsl_config import config_kind, is_kernel, load, runs_in_threads
-from streambench.executors.parsl_launchers import LAUNCHERS, SINGLE, SRUN
-from streambench.kinds import choice, count, host, seconds, switch, text, walltime
+from streambench.executors.parsl_kinds import (
+    CLUSTER,
+    HTEX_ALLOCATION,
+    HTEX_LOCAL,
+    HTEX_SLURM,
+    MEANT_FOR,
+    SITE,
+    THREAD,
+    meant_for,
+    shown,
+)
+from streambench.executors.parsl_launchers import LAUNCHERS, MPIEXEC, SINGLE, SRUN
+from streambench.executors.parsl_place import Place
+from streambench.kinds import assignments, choice, count, host, seconds, switch, text, walltime
 from streambench.options import option, options_of
 from streambench.threads import whole
 
 if TYPE_CHECKING:
     from parsl import Config, DataFlowKernel
 
-THREAD = 'thread'
-HTEX_LOCAL = 'htex-local'
-HTEX_SLURM = 'htex-slurm'
-HTEX_ALLOCATION = 'htex-allocation'
-CLUSTER = (HTEX_SLURM, HTEX_ALLOCATION)
 MOST_NODES = 10_000
 # What Parsl gets to close itself; elsewhere the commands of a batch system are slow.
 CLOSE_S = 30.0
 CLOSE_ELSEWHERE_S = 120.0
-
-# Options that mean something for some of Parsl's executors only; a site is that of --parsl-config.
-SITE = 'site'
-MEANT_FOR = {
-    'parsl_encrypted': (THREAD, HTEX_LOCAL, *CLUSTER),
-    'parsl_prefetch': (THREAD, HTEX_LOCAL, *CLUSTER),
-    'parsl_nodes': CLUSTER,
-    'parsl_workers_per_node': CLUSTER,
-    'parsl_account': (HTEX_SLURM,),
-    'parsl_partition': (HTEX_SLURM,),
-    'parsl_walltime': (HTEX_SLURM,),
-    'parsl_worker_init': CLUSTER,
-    'parsl_launcher': CLUSTER,
-    'parsl_address': CLUSTER,
-    'parsl_start_timeout': (*CLUSTER, SITE),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +85,12 @@ class ParslExecutor(ExecutorPlugin):
     parsl_partition: str | None = option('Partition of the Slurm job.', text('NAME'), group='executor')
     parsl_walltime: str = option(
         'Time after which Slurm ends the job.', walltime(), default='0:30:00', group='executor'
+    )
+    parsl_sbatch_option: tuple[tuple[str, str], ...] = option(
+        'Further options of sbatch for the Slurm job, as qos=debug constraint=cpu.',
+        assignments(),
+        default=(),
+        group='executor',
     )
     parsl_worker_init: str | None = option(
         'Shell commands before the workers of a job start, as `module load python`.',
@@ -142,8 +139,8 @@ class ParslExecutor(ExecutorPlugin):
             value = getattr(self, entry.name)
             if kind not in MEANT_FOR.get(entry.name, (kind,)) and value != own[entry.name].default:
                 raise ConfigError(
-                    f'{own[entry.name].flag} {value} is for '
-                    f'{_meant_for(entry.name)}, and here it is {self.detail}: leave it out.'
+                    f'{own[entry.name].flag} {shown(value)} is for {meant_for(entry.name)}, and here '
+                    f'it is {self.detail}: leave it out.'
                 )
         if kind not in CLUSTER:
             return
@@ -151,6 +148,12 @@ class ParslExecutor(ExecutorPlugin):
         for name in needed:
             if getattr(self, name) is None:
                 raise ConfigError(f'--parsl-executor {kind} needs {own[name].flag} INT.')
+        slurm = kind == HTEX_SLURM or allocation().variable == SLURM_NODES
+        if slurm and self.parsl_launcher == MPIEXEC:
+            raise ConfigError(
+                f'--parsl-launcher {MPIEXEC} takes its nodes from $PBS_NODEFILE, and this is Slurm: '
+                'leave it out for srun.'
+            )
         if kind == HTEX_ALLOCATION:
             there = allocation()
             if self.nodes > there.nodes:
@@ -184,7 +187,7 @@ class ParslExecutor(ExecutorPlugin):
     @property
     def elsewhere(self) -> bool:
         """Whether its workers may run on other hosts: on a cluster, or wherever a file says."""
-        return self._kind in (*CLUSTER, SITE)
+        return self._kind in CLUSTER or (self._kind == SITE and not self.in_process)
 
     @property
     def nodes(self) -> int:
@@ -238,10 +241,11 @@ class ParslExecutor(ExecutorPlugin):
         interchanges: Interchanges | None = None
         given = is_kernel(self.parsl_config)
         title = f'Parsl {self.detail}'
+        place = Place(directory)
 
         def start() -> None:
             nonlocal kernel, interchanges
-            kernel = self.parsl_config if given else self._start(slots, directory.absolute())
+            kernel = self.parsl_config if given else self._start(slots, directory.absolute(), place)
             interchanges = Interchanges(kernel, ours=not given, title=title, directory=directory)
 
         try:
@@ -275,18 +279,19 @@ class ParslExecutor(ExecutorPlugin):
         finally:
             interrupt.set()
             if interchanges is not None and not given:
-                within_s = CLOSE_ELSEWHERE_S if self.elsewhere else CLOSE_S
+                within_s = CLOSE_S if self._kind in (THREAD, HTEX_LOCAL) else CLOSE_ELSEWHERE_S
                 await whole(partial(interchanges.close, within_s=within_s))
+            await whole(place.close)
             worker.interrupts.pop(session, None)
 
-    def _start(self, slots: int, directory: Path) -> DataFlowKernel:
+    def _start(self, slots: int, directory: Path, place: Place) -> DataFlowKernel:
         from parsl import DataFlowKernel
         from parsl.errors import ParslError
 
         from streambench.executors.parsl_sites import CLUSTER_LOOK_S, LOOK_S
 
         try:
-            kernel = DataFlowKernel(self._config(slots, directory))
+            kernel = DataFlowKernel(self._config(slots, directory, place))
         except (ParslError, OSError) as error:
             raise ExecutorError(
                 f'Parsl {self.detail} with {slots} workers did not start: {error}'
@@ -296,16 +301,17 @@ class ParslExecutor(ExecutorPlugin):
             kernel.job_status_poller.interval = CLUSTER_LOOK_S if self._kind in CLUSTER else LOOK_S
         return kernel
 
-    def _config(self, slots: int, directory: Path) -> Config:
+    def _config(self, slots: int, directory: Path, place: Place) -> Config:
         from parsl import Config
 
         from streambench.executors import parsl_sites
 
-        place = str(directory / 'runinfo')
         if self.parsl_config is not None:
-            return parsl_sites.prepared(load(self.parsl_config), run_dir=place, directory=directory)
+            return parsl_sites.prepared(load(self.parsl_config), place=place, directory=directory)
+        run_dir = place.path(here=not self.elsewhere)
         plain = parsl_sites.Htex(
             directory=directory,
+            remove=place.link,
             slots=slots,
             prefetch=self.parsl_prefetch,
             encrypted=self.parsl_encrypted,
@@ -332,19 +338,13 @@ class ParslExecutor(ExecutorPlugin):
                         nodes,
                         account=self.parsl_account,
                         partition=self.parsl_partition,
+                        further=self.parsl_sbatch_option,
                         walltime=self.parsl_walltime,
                     )
         return Config(
             executors=[executor],
-            run_dir=place,
+            run_dir=run_dir,
             strategy='none',
             strategy_period=parsl_sites.FIRST_LOOK_S,
             initialize_logging=False,
         )
-
-
-def _meant_for(name: str) -> str:
-    """Return what an option is for, in flags."""
-    kinds = [kind for kind in MEANT_FOR[name] if kind != SITE]
-    texts = [f'--parsl-executor {" or ".join(kinds)}'] if kinds else []
-    return ' or '.join([*texts, *(['--parsl-config'] if SITE in MEANT_FOR[name] else [])])

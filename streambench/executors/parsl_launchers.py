@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl.launchers.base import Launcher
@@ -31,7 +31,7 @@ def launcher_of(name: str, *, nodes: int) -> Launcher:
         wishes = f'--nodes={nodes} --ntasks-per-node=1 --overlap --cpu-bind=none --input=none'
         return launchers.SrunLauncher(overrides=wishes)
     if name == MPIEXEC:
-        return launchers.MpiExecLauncher()
+        return _mpiexec()
     if name == MPIRUN:
         return launchers.MpiRunLauncher()
     if name == APRUN:
@@ -39,3 +39,17 @@ def launcher_of(name: str, *, nodes: int) -> Launcher:
     if name == JSRUN:
         return launchers.JsrunLauncher()
     return launchers.SingleNodeLauncher()
+
+
+def _mpiexec() -> Launcher:
+    from parsl.launchers import MpiExecLauncher
+
+    class Mpiexec(MpiExecLauncher):  # type: ignore[misc]
+        """Leaves its list of nodes with its other files: Parsl's leaves it in the current directory."""
+
+        def __call__(self, *arguments: Any, **settings: Any) -> str:
+            name = '$JOBNAME.nodes'
+            text = str(super().__call__(*arguments, **settings))
+            return text.replace(f'HOSTFILE="{name}"', f'HOSTFILE="${{SCRIPT_DIR:+$SCRIPT_DIR/}}{name}"')
+
+    return Mpiexec()

@@ -144,6 +144,7 @@ def _text(job: Any, status: Any) -> str:
 
 def _line(text: str) -> str:
     """Return the last line that says something."""
-    # What sbatch said stands at the end of Parsl's own sentence.
+    # What sbatch said stands at the end of Parsl's own sentence, perhaps with where to find help.
     said = text.rpartition('stderr=')[2].strip().splitlines()
-    return said[-1].strip() if said else ''
+    named = [line for line in said if line.startswith('sbatch: ')]
+    return (named or said)[-1].strip() if said else ''

@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from streambench import leash
 from streambench.executors import parsl_pool
 from streambench.executors.parsl_launchers import SINGLE, launcher_of
+from streambench.executors.parsl_place import Place
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 HEARTBEAT_PERIOD_S = 10
 HEARTBEAT_THRESHOLD_S = 60
-# Parsl asks Slurm once a minute; a job that was cancelled should not cost that much time.
-POLL_S = 10
 # Parsl starts its workers when it looks at its jobs, first a whole period after it was made.
 FIRST_LOOK_S = 0.05
 LOOK_S = 2
@@ -44,12 +44,14 @@ class Htex:
 
     Attributes:
         directory: Where it leaves its files; absolute.
+        remove: Directory to remove when it has ended, or None.
         slots: Workers in all.
         prefetch: Tasks ahead of time.
         encrypted: Whether connections are.
     """
 
     directory: Path
+    remove: str | None
     slots: int
     prefetch: int
     encrypted: bool
@@ -61,7 +63,7 @@ class Htex:
             'encrypted': self.encrypted,
             'heartbeat_period': HEARTBEAT_PERIOD_S,
             'heartbeat_threshold': HEARTBEAT_THRESHOLD_S,
-            'interchange_launch_cmd': interchange(self.directory),
+            'interchange_launch_cmd': interchange(self.directory, remove=self.remove),
         }
 
 
@@ -87,7 +89,7 @@ class Nodes:
         """Return the arguments of htex that place workers on these nodes, but for `missing` ones."""
         from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
-        words = [sys.executable, '-I', '-S', parsl_pool.__file__]
+        words = [sys.executable, '-I', '-S', parsl_pool.__file__, self.launcher]
         words += map(str, (missing, self.per_node, nodes_per_block))
         words += ['--', sys.executable, _scripts()]
         return {
@@ -109,12 +111,18 @@ def _formatted(words: list[str]) -> str:
     return shlex.join(words).replace('{', '{{').replace('}', '}}')
 
 
-def interchange(directory: Path) -> list[str]:
-    """Return the command that runs Parsl's interchange on a leash."""
+def interchange(directory: Path, *, remove: str | None) -> list[str]:
+    """Return the command that runs Parsl's interchange on a leash.
+
+    Args:
+        directory: Where it leaves what it prints.
+        remove: Directory to remove when it has ended, or None.
+    """
     return leash.command(
         sys.executable,
         str(Path(_scripts()) / 'interchange.py'),
         output=str(directory / 'interchange.out'),
+        remove=remove,
     )
 
 
@@ -210,7 +218,8 @@ def in_allocation(htex: Htex, nodes: Nodes) -> AnyParslExecutor:
         provider=_local_provider(
             nodes_per_block=nodes.nodes,
             launcher=launcher_of(nodes.launcher, nodes=nodes.nodes),
-            worker_init=nodes.worker_init,
+            # Parsl makes a file name of the job's, which may be of several words.
+            worker_init=f'export SLURM_JOB_NAME=streambench\n{nodes.worker_init}',
             cmd_timeout=COMMAND_S,
         ),
         **nodes.settings(nodes_per_block=nodes.nodes, missing=missing),
@@ -220,7 +229,13 @@ def in_allocation(htex: Htex, nodes: Nodes) -> AnyParslExecutor:
 
 
 def slurm(
-    htex: Htex, nodes: Nodes, *, account: str | None, partition: str | None, walltime: str
+    htex: Htex,
+    nodes: Nodes,
+    *,
+    account: str | None,
+    partition: str | None,
+    further: Sequence[tuple[str, str]],
+    walltime: str,
 ) -> AnyParslExecutor:
     """Return htex on nodes of a Slurm job that it submits; of a job per node with launcher `single`.
 
@@ -229,51 +244,25 @@ def slurm(
         nodes: The nodes.
         account: Who pays.
         partition: Where it waits.
+        further: Other options of sbatch, without dashes, and their values.
         walltime: When it ends, as H:MM:SS.
     """
     from parsl.executors import HighThroughputExecutor
-    from parsl.jobs.states import JobState
-    from parsl.providers import SlurmProvider
 
-    pending = JobState.PENDING
+    from streambench.executors.parsl_slurm import provider
 
-    class Provider(SlurmProvider):  # type: ignore[misc]
-        """Asks more often than Parsl's, how a job ended, and why one waits."""
-
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings)
-            if self._cmd.startswith('squeue'):
-                # Else jobs that have ended are not named, and count as completed.
-                self._cmd += ' --states=all'
-
-        @property
-        def status_polling_interval(self) -> int:
-            return POLL_S
-
-        def _status(self) -> None:
-            super()._status()
-            waiting = [job for job, known in self.resources.items() if known['status'].state == pending]
-            if not waiting:
-                return
-            asked = f"squeue --noheader --format='%i %r' --jobs={','.join(waiting)}"
-            _, answer, _ = self.execute_wait(asked)
-            for line in answer.splitlines():
-                job, _, reason = line.strip().partition(' ')
-                if job in self.resources:
-                    self.resources[job]['status'].message = reason
-
-    missing = nodes.nodes * nodes.per_node - htex.slots
-    blocks, nodes_per_block = 1, nodes.nodes
+    # A node without a worker would only wait and cost.
+    spared, missing = divmod(nodes.nodes * nodes.per_node - htex.slots, nodes.per_node)
+    blocks, nodes_per_block = 1, nodes.nodes - spared
     if nodes.launcher == SINGLE:
-        # A job without a worker would only wait and cost.
-        blocks, nodes_per_block = nodes.nodes - missing // nodes.per_node, 1
-        missing %= nodes.per_node
+        blocks, nodes_per_block = nodes_per_block, 1
     executor = HighThroughputExecutor(
         label='htex-slurm',
-        provider=Provider(
+        provider=provider(
             account=account,
             partition=partition,
             walltime=walltime,
+            further=further,
             nodes_per_block=nodes_per_block,
             # A core per worker: what a job has not asked for, Slurm keeps from it.
             cores_per_node=nodes.per_node,
@@ -292,12 +281,12 @@ def slurm(
     return _reachable(executor, nodes.address)
 
 
-def prepared(config: Config, *, run_dir: str, directory: Path) -> Config:
+def prepared(config: Config, *, place: Place, directory: Path) -> Config:
     """Return a Config of the user's that finds Parsl's programs and leaves its files with ours.
 
     Args:
         config: As its file made it.
-        run_dir: Where Parsl leaves its files, unless the file says.
+        place: Where Parsl leaves its files, unless the file says.
         directory: Where ours are; absolute.
     """
     from parsl.executors import HighThroughputExecutor
@@ -307,15 +296,17 @@ def prepared(config: Config, *, run_dir: str, directory: Path) -> Config:
     )
     from parsl.providers import LocalProvider
 
+    providers = [getattr(executor, 'provider', None) for executor in config.executors]
     if config.run_dir == 'runinfo':
-        config.run_dir = run_dir
+        here = all(provider is None or isinstance(provider, LocalProvider) for provider in providers)
+        config.run_dir = place.path(here=here)
     # It writes a line for every step of a task, which would be measured too.
     config.initialize_logging = False
     for executor in config.executors:
         if not isinstance(executor, HighThroughputExecutor):
             continue
         if executor.interchange_launch_cmd == DEFAULT_INTERCHANGE_LAUNCH_CMD:
-            executor.interchange_launch_cmd = interchange(directory)
+            executor.interchange_launch_cmd = interchange(directory, remove=place.link)
         if executor.launch_cmd == DEFAULT_LAUNCH_CMD and isinstance(executor.provider, LocalProvider):
             executor.launch_cmd = f'{_pool_here()}/{DEFAULT_LAUNCH_CMD}'
     return config

@@ -109,19 +109,22 @@ def test_a_refused_handshake_is_one_sentence(
 
 
 def test_a_url_file_brings_tls(servers: Servers, name: str, tmp_path: Path) -> None:
-    """A rediss:// URL with its password opens the store, and nothing is left in it."""
+    """A rediss:// URL with its password opens the store in its database; nothing is left there."""
     server = servers(TlsRedis)
     file = tmp_path / 'url'
-    file.write_text(f'rediss://:{PASSWORD}@{server.host}:{server.port}\n')
+    file.write_text(f'rediss://:{PASSWORD}@{server.host}:{server.port}/2\n')
     plugin = RedisConnectorPlugin(ps_url_file=str(file), ps_ca_file=server.ca_file)
 
     async def used() -> bytes:
         async with plugin.open(name) as store:
             key = await store.put([b'payload'])
+            # That is database 0.
+            assert await asyncio.to_thread(server.keys) == []
             return await asyncio.to_thread(worker.resolve, key, store.description)
 
     assert asyncio.run(used()) == b'payload'
-    assert server.keys() == []
+    with server.client() as client:
+        assert client.info('keyspace') == {}
 
 
 def test_the_zmq_server_ends_with_its_store(

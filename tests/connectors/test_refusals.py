@@ -142,6 +142,11 @@ def test_declarations_fit_the_signature_of_their_class(
             {'ps_options': '{"store_dir": {"a": [{"api_token": "geheim"}]}}'},
             ['api_token', '$STREAMBENCH_PS_SECRET_OPTIONS'],
         ),
+        (
+            FILE_CONNECTOR,
+            {'ps_options': '{"store_dir": ["a", "s3://me:geheim@host/"]}'},
+            ['the password in the URL of store_dir', '$STREAMBENCH_PS_SECRET_OPTIONS'],
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(connector: str, values: dict[str, Any], words: list[str]) -> None:
@@ -171,6 +176,9 @@ def test_a_url_of_tls_sets_tls(tmp_path: Path) -> None:
         _, arguments, _ = RedisConnectorPlugin(ps_url_file=str(file)).connector('store')
         assert arguments.get('tls', False) == tls
         assert (arguments['hostname'], arguments['port']) == ('host', 7000)
+    file.write_text('rediss://:geheim@host:7000?ssl_cert_reqs=none')
+    with pytest.raises(ConfigError, match=r'^--ps-url-file: .* settings after a .* leave them out\.$'):
+        RedisConnectorPlugin(ps_url_file=str(file)).address()
 
 
 def refusal(plugin: Any) -> str:

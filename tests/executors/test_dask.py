@@ -35,7 +35,8 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     command = leash.command(*words, output=str(tmp_path / 'dask.out'))
     process = subprocess.Popen(command, start_new_session=True)
     assert until(lambda: (place / 'address').exists(), within_s=DEADLINE_S)
-    yield (place / 'address').read_text().removeprefix('tcp://'), process
+    # As Dask itself prints it.
+    yield (place / 'address').read_text(), process
     process.terminate()
     process.wait(DEADLINE_S)
 
@@ -59,6 +60,37 @@ async def test_workers_of_a_scheduler(
     # Two compute workers of three: one task more at a time would make the figures of three.
     assert (result.row.slots, result.row.max_in_flight) == (2, 2)
     assert process.poll() is None
+
+
+@pytest.fixture
+def stranger(
+    scheduler: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Add a worker that has no streambench to the scheduler's; return its process."""
+    package = tmp_path / 'other' / 'streambench'
+    package.mkdir(parents=True)
+    (package / '__init__.py').write_text("raise ImportError('nothing of that name')")
+    words = [sys.executable, '-m', 'distributed.cli.dask_worker', scheduler[0]]
+    words += ['--no-dashboard', '--no-nanny', '--local-directory', str(tmp_path)]
+    environment = {**os.environ, 'PYTHONPATH': str(package.parent)}
+    command = leash.command(*words, output=str(tmp_path / 'worker.out'))
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    yield process
+    process.terminate()
+    process.wait(DEADLINE_S)
+
+
+@pytest.mark.asyncio(loop_factories=['uvloop'])
+async def test_a_worker_without_streambench(
+    scheduler: tuple[str, subprocess.Popen[bytes]], stranger: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """It is told before a task that it can't unpack would end it."""
+    config = configure(executor='dask', dask_scheduler=scheduler[0], workers=5, stream='memory')
+    sentence = r'the worker tcp://.* has no streambench \(.*nothing of that name\), and here it is'
+    with pytest.raises(ExecutorError, match=sentence):
+        async with asyncio.timeout(DEADLINE_S), open_session(config, directory=tmp_path):
+            raise AssertionError
+    assert stranger.poll() is None
 
 
 async def test_a_scheduler_that_dies_ends_the_run(
@@ -108,5 +140,7 @@ def test_spellings() -> None:
     assert {run.config.workers for run in plan_of(parse(words), {}).runs} == {3}
     with pytest.raises(ConfigError, match='--dask-workers 3 and --max-workers 4 are spellings of one'):
         plan_of(parse([*words, '--max-workers', '4']), {})
+    with pytest.raises(ConfigError, match='with brackets around an IPv6 address'):
+        configure(executor='dask', dask_scheduler='::1')
     with pytest.raises(ConfigError, match='--dask-use-threads is for a cluster that is started here'):
         configure(executor='dask', dask_scheduler='a:1', dask_use_threads=True)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from streambench.errors import ConfigError, ExecutorError
-from streambench.executors import parsl_sites
+from streambench.executors import parsl_sites, parsl_slurm
 from streambench.session import Progress, open_session
 from streambench.settings import configure
 from tests.living import processes, until
@@ -72,7 +72,7 @@ def jobs(*words: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask this Slurm for its jobs more often than a site's should be."""
-    monkeypatch.setattr(parsl_sites, 'POLL_S', 1)
+    monkeypatch.setattr(parsl_slurm, 'POLL_S', 1)
     monkeypatch.setattr(parsl_sites, 'LOOK_S', 0.5)
 
 
@@ -105,14 +105,27 @@ class Said(list[str]):
         self.append(progress.doing)
 
 
+@pytest.fixture
+def lagging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put an accounting before Slurm that has not heard of any job so far."""
+    program = tmp_path / 'bin' / 'sacct'
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{program.parent}:{os.environ["PATH"]}')
+
+
 @pytest.mark.parametrize(
     ('launcher', 'number', 'place'), [('srun', 1, 'n1:1 n2:2'), ('single', 2, 'n1:1 n2:2')]
 )
-@pytest.mark.usefixtures('slurm')
+@pytest.mark.usefixtures('slurm', 'lagging')
 async def test_workers_are_on_both_nodes(
     launcher: str, number: int, place: str, tmp_path: Path
 ) -> None:
-    """Three compute workers of four on two nodes: one job of two nodes, or a job per node."""
+    """Three compute workers of four on two nodes: one job of two nodes, or a job per node.
+
+    Whatever the accounting knows: to Parsl, a job that it does not name has completed.
+    """
     said = Said()
     config = await asyncio.to_thread(configure, **SITE, parsl_launcher=launcher)
     assert (config.workers, config.slots) == (4, 3)
@@ -178,6 +191,10 @@ async def test_a_job_lost_before_the_warm_up_ends_the_run(tmp_path: Path) -> Non
     [
         ({'parsl_partition': 'none'}, 'got no job: sbatch: error: .*Invalid partition'),
         (
+            {'parsl_sbatch_option': {'constraint': 'gpu', 'exclusive': ''}},
+            'got no job: sbatch: error: .*Invalid feature',
+        ),
+        (
             {'parsl_worker_init': 'echo there is no such module >&2; exit 3'},
             # Slurm may know how it ended before Parsl misses it.
             r'has ended( \(failed\))? before its workers came: there is no such module',
@@ -194,12 +211,39 @@ async def test_workers_that_do_not_come(values: dict[str, Any], sentence: str, t
             raise AssertionError
 
 
+def test_the_cluster_of_others_is_left_alone(tmp_path: Path) -> None:
+    """A directory with the daemon of a site is none of ours, nor one that slurm.conf can't name."""
+    site = subprocess.Popen(['munged', '60'], executable=shutil.which('sleep'))
+    try:
+        (tmp_path / 'munged.pid').write_text(str(site.pid))
+        assert cluster('stop', tmp_path) == 'No cluster ran.\n'
+        assert site.poll() is None
+    finally:
+        site.kill()
+        site.wait()
+
+
+@pytest.mark.usefixtures('slurm')
+def test_a_cluster_without_controller() -> None:
+    """What is left of it does not count as one that runs, and can be ended."""
+    with tempfile.TemporaryDirectory(prefix='slurm-') as name:
+        directory = Path(name) / 'box'
+        with pytest.raises(AssertionError, match='has blanks, which'):
+            cluster('start', Path(name) / 'of two words')
+        cluster('start', directory, '--nodes', '1')
+        os.kill(int((directory / 'slurmctld.pid').read_text()), signal.SIGKILL)
+        with pytest.raises(AssertionError, match=r'Only munged, slurmd\.n1 run .* and no controller'):
+            cluster('status', directory)
+        assert 'has ended' in cluster('stop', directory)
+
+
 JOB = """\
 #!/bin/bash
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=2
 #SBATCH --time=0:05:00
+#SBATCH --job-name="of two words/paths"
 #SBATCH --output={directory}/job.out
 exec {python} -m streambench run --parsl-executor htex-allocation --parsl-workers-per-node 2 \\
     --stream memory --stream-method default --data-size-bytes 1000 \\
@@ -294,6 +338,11 @@ def test_a_killed_client_leaves_no_job(tmp_path: Path) -> None:
             '--parsl-account me is for --parsl-executor htex-slurm, and here it is htex-allocation',
         ),
         ({'parsl_executor': 'htex-allocation'}, 'is for the inside of a batch job'),
+        (
+            {'parsl_executor': 'htex-allocation', 'parsl_sbatch_option': ['qos=debug', 'requeue=']},
+            '--parsl-sbatch-option qos=debug requeue= is for --parsl-executor htex-slurm, and here it',
+        ),
+        ({'parsl_launcher': 'mpiexec'}, '--parsl-launcher mpiexec takes its nodes from $PBS_NODEFILE'),
         (
             {'parsl_config': __file__},
             '--parsl-executor htex-slurm and --parsl-config test_slurm.py both',

@@ -570,4 +570,4 @@ def test_the_command_with_an_endpoint_that_does_not_run(site: Site, tmp_path: Pa
     code, _, complaint = run_command(words, environment=environment, directory=tmp_path)
     assert time.monotonic() - began < 2 * GONE_S
     assert code == EXIT_RUN
-    assert 'gave no answer in 1 s: start it' in complaint
+    assert 'offline, gave no answer in 1 s: start it' in complaint
