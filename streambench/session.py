@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from streambench.run import Run
 from streambench.run_spec import RunSpec
 from streambench.servers.redis import EmbeddedRedis
 from streambench.summary import Estimate
+from streambench.threads import to_its_end, whole
 from streambench.thresholds import FAIL, Outcome
 from streambench.verdict import ABORTED
 
@@ -185,7 +187,7 @@ class Session:
             try:
                 await run.measure()
             finally:
-                row = await asyncio.shield(run.finish())
+                row = await to_its_end(run.finish())
         return RunResult(spec=spec, row=row, error=run.error)
 
     def close(self) -> None:
@@ -223,11 +225,13 @@ def _silent(progress: Progress) -> None:
 
 @asynccontextmanager
 async def _temporary_directory(name: str) -> AsyncIterator[str]:
-    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix=f'{name}-')
+    made: list[str] = []
     try:
-        yield directory
+        await whole(lambda: made.append(tempfile.mkdtemp(prefix=f'{name}-')))
+        yield made[0]
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
+        for directory in made:
+            await whole(partial(shutil.rmtree, directory, ignore_errors=True))
 
 
 @asynccontextmanager

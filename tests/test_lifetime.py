@@ -25,9 +25,11 @@ from typing import Any, Self
 import pyarrow.parquet
 import pytest
 
+from streambench import worker
 from streambench.brokers.base import Subscriber
 from streambench.brokers.memory import MemoryBroker
 from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_RUN, BrokerError
+from streambench.recorder import Recorder
 from streambench.servers.redis import EmbeddedRedis
 from streambench.session import open_session
 from streambench.settings import configure
@@ -428,3 +430,60 @@ async def test_a_redis_whose_start_is_cancelled_is_gone(
     assert starting.cancelled()
     assert await asyncio.to_thread(none_left, lambda: processes(mark), within_s=GONE_S) == {}
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+
+
+class SlowRecorder(Recorder):
+    """A recorder that takes its time to seal the rows of a run, and says when it begins."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.sealing = asyncio.Event()
+
+    async def seal(self) -> None:
+        """Seal after a while."""
+        self.sealing.set()
+        await asyncio.sleep(0.05)
+        await super().seal()
+
+
+@pytest.mark.parametrize('times', [1, 2])
+async def test_a_run_cancelled_while_it_is_recorded_is_recorded(tmp_path: Path, times: int) -> None:
+    """Its row is written before its session is closed, however often it is cancelled; no task stays."""
+    before = asyncio.all_tasks()
+    config = configure(executor='thread', stream='memory', task_count=5, task_sleep=0.001)
+    recorder = SlowRecorder(tmp_path)
+
+    async def use() -> None:
+        async with recorder, open_session(config, recorder=recorder) as session:
+            await session.run()
+
+    using = asyncio.create_task(use())
+    await recorder.sealing.wait()
+    for _ in range(times):
+        using.cancel()
+        await asyncio.sleep(0.001)
+    await asyncio.wait([using])
+    assert using.cancelled()
+    assert asyncio.all_tasks() == before
+    assert [row.completed_tasks for row in recorder.rows] == [5]
+    assert worker.interrupts == {}
+
+
+async def test_a_session_cancelled_at_once_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary run directory is made in a thread, and removed also if nobody got to use it."""
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    config = configure(executor='thread', stream='memory')
+
+    async def use() -> None:
+        async with open_session(config):
+            await asyncio.sleep(END_S)
+
+    for _ in range(20):
+        using = asyncio.create_task(use())
+        await asyncio.sleep(0)
+        using.cancel()
+        await asyncio.wait([using])
+        assert using.cancelled()
+        assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

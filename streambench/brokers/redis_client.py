@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streambench.brokers.base import Acked
@@ -141,9 +140,11 @@ class RedisPublisher:
     async def close(self) -> None:
         """End the reading task and the connection."""
         self._reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reader
-        await self._connection.disconnect(nowait=True)
+        try:
+            # Not awaited itself: its cancellation and our own would look alike.
+            await asyncio.wait([self._reader])
+        finally:
+            await self._connection.disconnect(nowait=True)
 
 
 class RedisSubscriber:

@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from streambench import worker
 from streambench.errors import ExecutorError
-from streambench.executors.base import ExecutorPlugin, OpenExecutor
+from streambench.executors.base import ExecutorPlugin, OpenExecutor, interruptible
 from streambench.threads import whole
 
 if TYPE_CHECKING:
@@ -47,14 +46,13 @@ class ThreadExecutor(ExecutorPlugin):
         """Open the pool; closing it interrupts tasks that still sleep."""
         from concurrent.futures import ThreadPoolExecutor
 
-        interrupt = worker.interrupts.setdefault(session, threading.Event())
         pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix='compute')
-        try:
-            yield OpenExecutor(executor=pool, slots=slots)
-        finally:
-            interrupt.set()
-            await whole(partial(pool.shutdown, cancel_futures=True))
-            worker.interrupts.pop(session, None)
+        with interruptible(session) as interrupt:
+            try:
+                yield OpenExecutor(executor=pool, slots=slots)
+            finally:
+                interrupt.set()
+                await whole(partial(pool.shutdown, cancel_futures=True))
 
 
 def _end_with_parent() -> None:
