@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import fcntl
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -61,10 +63,18 @@ class Command:
         directory: Its current directory.
         words: Its arguments.
         limit_bytes: The longest file that it can write, like a disk that is full.
+        terminal: What is its terminal and takes what it says; none, if absent.
     """
 
-    def __init__(self, directory: Path, *words: str, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *words: str,
+        limit_bytes: int | None = None,
+        terminal: int | None = None,
+    ) -> None:
         self._limit_bytes = limit_bytes
+        self._terminal = terminal
         self.mark = secrets.token_hex(12)
         self.directory = directory
         # A short path: sockets are made in it.
@@ -82,17 +92,19 @@ class Command:
                 cwd=self.directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
+                stdout=output if self._terminal is None else self._terminal,
+                stderr=errors if self._terminal is None else self._terminal,
                 start_new_session=True,
-                preexec_fn=None if self._limit_bytes is None else self._limit,
+                preexec_fn=self._prepare,
             )
         return self
 
-    def _limit(self) -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        assert self._limit_bytes is not None
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit_bytes, self._limit_bytes))
+    def _prepare(self) -> None:
+        if self._limit_bytes is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit_bytes, self._limit_bytes))
+        if self._terminal is not None:
+            fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
     def __exit__(
         self,
@@ -154,10 +166,16 @@ class Command:
         """Return the temporary files and directories, whoever made them."""
         return [path.name for path in self.temporary.iterdir()]
 
+    @property
+    def logged(self) -> str:
+        """Its log so far."""
+        return ''.join(
+            path.read_text(encoding='utf-8') for path in self.directory.glob('runs/*/log.jsonl')
+        )
+
     def events(self) -> list[str]:
         """Return the names of the events in its log."""
-        (path,) = self.directory.glob('runs/*/log.jsonl')
-        return [json.loads(line)['event'] for line in path.read_text(encoding='utf-8').splitlines()]
+        return [json.loads(line)['event'] for line in self.logged.splitlines()]
 
     def left(self) -> list[str]:
         """Return what lives on or lies about once everything had its time to go."""
@@ -232,6 +250,43 @@ def test_a_run_interrupted_at_its_start_leaves_nothing(
         assert command.end() == EXIT_INTERRUPTED, command.errors
         assert command.left() == []
         assert 'Traceback' not in command.errors + command.output
+
+
+def test_workers_that_start_do_not_hear_ctrl_c(tmp_path: Path) -> None:
+    """A terminal sends it to them too, and each would answer by a traceback."""
+    words = [*EXECUTORS['process'], *ENDLESS, *DEFAULT, '--stream', 'memory']
+    with Command(tmp_path, *words) as command:
+        assert until(lambda: 'spawn_main' in str(processes(command.mark)), within_s=START_S)
+        os.killpg(command.process.pid, signal.SIGINT)
+        assert command.end() == EXIT_INTERRUPTED, command.errors
+        assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+
+
+def test_a_terminal_that_is_closed_interrupts_the_run(tmp_path: Path) -> None:
+    """Its rows are written, as after Ctrl-C, though nobody is there to be told."""
+    ours, theirs = os.openpty()
+    words = [*EXECUTORS['process'], *ENDLESS, *DEFAULT, '--stream', 'memory']
+    with Command(tmp_path, *words, terminal=theirs) as command:
+        os.close(theirs)
+        assert until(lambda: 'run.started' in command.logged, within_s=START_S)
+        # Items are on their way.
+        time.sleep(0.5)
+        os.close(ours)
+        assert command.end() == EXIT_INTERRUPTED
+        assert command.left() == []
+        (row,) = command.rows
+        assert row['ended'] == 'interrupted'
+
+
+def test_sigterm_is_heard_from_the_beginning(tmp_path: Path) -> None:
+    """Also while the plan is read, here from a pipe into which nobody writes."""
+    pipe = tmp_path / 'plan.toml'
+    os.mkfifo(pipe)
+    with Command(tmp_path, '--config', str(pipe)) as command, pipe.open('w', encoding='utf-8'):
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == EXIT_INTERRUPTED
+        assert command.errors == 'streambench: interrupted.\n'
 
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:

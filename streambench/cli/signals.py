@@ -1,0 +1,58 @@
+"""The signals that end a command: Ctrl-C, SIGTERM, and that of a terminal that is gone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NUMBERS = tuple(
+    getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)
+)
+
+
+def ending() -> list[signal.Signals]:
+    """Return them without those that whoever started us wants ignored, as `nohup` does."""
+    return [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def like_ctrl_c() -> Iterator[None]:
+    """Let all of them do what Ctrl-C does, as long as no loop has handlers of its own."""
+    before = {}
+    try:
+        for number in ending():
+            before[number] = signal.signal(number, _interrupt)
+    except ValueError:
+        # Handlers belong to the main thread; in another one the caller has them.
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def to_signals(interrupt: Callable[[], object]) -> None:
+    """Let them interrupt what the running loop does; a second one doesn't wait for the tidying.
+
+    Args:
+        interrupt: Called for the first.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    numbers = ending()
+
+    def once() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        interrupt()
+
+    for number in numbers:
+        loop.add_signal_handler(number, once)
