@@ -289,15 +289,19 @@ def test_sigterm_is_heard_from_the_beginning(tmp_path: Path) -> None:
         assert command.errors == 'streambench: interrupted.\n'
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('executor', 'number'), [('parsl-htex-local', signal.SIGTERM), ('thread', signal.SIGINT)]
+)
+def test_a_second_signal_does_not_wait(tmp_path: Path, executor: str, number: signal.Signals) -> None:
     """Two signals in a row end the command at once, and its helpers with it."""
-    with Command(tmp_path, *EXECUTORS['parsl-htex-local'], *ENDLESS, *PROXY) as command:
+    with Command(tmp_path, *EXECUTORS[executor], *ENDLESS, *PROXY) as command:
         command.until_measuring()
-        command.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
-        command.process.send_signal(signal.SIGTERM)
-        assert command.end(within_s=GONE_S) != 0
+        for _ in range(2):
+            os.killpg(command.process.pid, number)
+            time.sleep(0.05)
+        assert command.end(within_s=1.0) == EXIT_INTERRUPTED
         assert command.left() == []
+        assert command.errors.splitlines()[-1].startswith('streambench: interrupted twice, ')
 
 
 def test_the_process_of_a_loop_that_is_killed_ends_the_plan(tmp_path: Path) -> None:

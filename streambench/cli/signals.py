@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from streambench.cli.terminal import complain
+from streambench.errors import EXIT_INTERRUPTED
 
 NUMBERS = tuple(
     getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)
@@ -19,6 +23,14 @@ def ending() -> list[signal.Signals]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # Servers and helpers are on leashes, and what was sealed stays.
+    complain(
+        'interrupted twice: nothing was waited for; `streambench summarize` reads what was sealed.'
+    )
+    os._exit(EXIT_INTERRUPTED)
 
 
 @contextmanager
@@ -39,7 +51,7 @@ def like_ctrl_c() -> Iterator[None]:
 
 
 def to_signals(interrupt: Callable[[], object]) -> None:
-    """Let them interrupt what the running loop does; a second one doesn't wait for the tidying.
+    """Let them interrupt what the running loop does; a second one ends the process at once.
 
     Args:
         interrupt: Called for the first.
@@ -52,6 +64,7 @@ def to_signals(interrupt: Callable[[], object]) -> None:
     def once() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
+            signal.signal(number, _end)
         interrupt()
 
     for number in numbers:
