@@ -30,6 +30,7 @@ import pytest
 from streambench import worker
 from streambench.brokers.base import Subscriber
 from streambench.brokers.memory import MemoryBroker
+from streambench.brokers.redis import RedisBroker
 from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_RUN, BrokerError
 from streambench.recorder import Recorder
 from streambench.servers.redis import EmbeddedRedis
@@ -335,6 +336,19 @@ def test_a_broker_that_is_killed_fails_the_run(
         assert 'Redis' in row['reason']
         assert int(row['completed_tasks']) > 0
         assert len([item for item in command.items() if item['phase'] == 'measure']) == int(row['sent'])
+
+
+async def test_a_broker_that_is_silent_is_one_sentence(server: RedisServer) -> None:
+    """It accepts connections and doesn't answer: that is said in the time that connecting may take."""
+    broker = RedisBroker(
+        stream_servers=server.address, stream_option=(('socket_connect_timeout', '0.3'),)
+    )
+    with server.silent():
+        async with asyncio.timeout(GONE_S):
+            for opening in (broker.open_subscriber('topic'), broker.open_publisher('topic')):
+                with pytest.raises(BrokerError, match=r'silent for 0\.3 s\): start one there'):
+                    await opening.__aenter__()
+            assert await broker.server_cpu_s() is None
 
 
 def ended_part(command: Command, part: str) -> None:

@@ -42,6 +42,7 @@ def interruptible(session: str) -> Iterator[threading.Event]:
         yield worker.interrupts.setdefault(session, threading.Event())
     finally:
         worker.interrupts.pop(session, None)
+        worker.break_off(session)
 
 
 @dataclass(frozen=True, kw_only=True)

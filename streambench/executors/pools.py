@@ -15,18 +15,32 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from streambench import worker
 from streambench.errors import ExecutorError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor, interruptible
 from streambench.threads import whole
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 GRACE_S = 1.0
+LOOK_S = 0.1
 # What a terminal sends to all processes of its group.
 TERMINAL = {getattr(signal, name) for name in ('SIGINT', 'SIGHUP') if hasattr(signal, name)}
 # How Python's pool ends the other processes once one of them has died.
 ENDED_WITH_IT = -signal.SIGTERM
+
+
+def _close_threads(pool: ThreadPoolExecutor, session: str) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    patience_s = GRACE_S
+    for thread in pool._threads:
+        thread.join(patience_s)
+        while thread.is_alive():
+            # It resolves from a store whose server is silent.
+            worker.break_off(session)
+            patience_s = LOOK_S
+            thread.join(patience_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +68,7 @@ class ThreadExecutor(ExecutorPlugin):
                 yield OpenExecutor(executor=pool, slots=slots)
             finally:
                 interrupt.set()
-                await whole(partial(pool.shutdown, cancel_futures=True))
+                await whole(_close_threads, pool, session)
 
 
 def _end_with_parent() -> None:
