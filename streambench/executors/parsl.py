@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from streambench import worker
 from streambench.errors import ConfigError, ExecutorError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor, interruptible
 from streambench.executors.parsl_allocation import allocation
@@ -274,7 +275,8 @@ class ParslExecutor(ExecutorPlugin):
                 interrupt.set()
                 if interchanges is not None and not given:
                     within_s = CLOSE_ELSEWHERE_S if self.elsewhere else CLOSE_S
-                    await whole(partial(interchanges.close, within_s=within_s))
+                    unblock = partial(worker.break_off, session)
+                    await whole(partial(interchanges.close, within_s=within_s, unblock=unblock))
 
     def _start(self, slots: int, directory: Path) -> DataFlowKernel:
         from parsl import DataFlowKernel
