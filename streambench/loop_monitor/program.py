@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pkgutil
 import runpy
 import signal
 import sys
@@ -10,8 +12,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, ModuleType
 
 from streambench.loop_monitor.refusals import LoopMonitorError
 
@@ -60,10 +63,29 @@ class Program:
         if not getattr(sys.flags, 'safe_path', False):
             place = str(Path.cwd()) if self.module else str(Path(self.target).resolve().parent)
             sys.path[:1] = [place]
+        # It stays for threads that go on after it, and for the interpreter's end, as Python's own does.
+        main = sys.modules['__main__'] = ModuleType('__main__')
         if self.module:
-            runpy.run_module(self.target, run_name='__main__', alter_sys=True)
+            runpy._run_module_as_main(self.target)  # type: ignore[attr-defined]
+        elif pkgutil.get_importer(self.target) is None:
+            path = str(Path(self.target).absolute())
+            loader = SourceFileLoader('__main__', path)
+            main.__dict__.update(__file__=path, __cached__=None, __loader__=loader)
+            exec(_code_of(path), main.__dict__)
         else:
-            runpy.run_path(self.target, run_name='__main__')
+            # A directory or an archive with a `__main__.py`.
+            sys.path.insert(0, self.target)
+            runpy._run_module_as_main('__main__', alter_argv=False)  # type: ignore[attr-defined]
+
+
+def _code_of(path: str) -> CodeType:
+    with io.open_code(path) as file:
+        compiled = pkgutil.read_code(file)
+    if compiled is not None:
+        code: CodeType = compiled
+        return code
+    with io.open_code(path) as file:
+        return compile(file.read(), path, 'exec', dont_inherit=True)
 
 
 def exit_code(error: SystemExit) -> int:
@@ -87,10 +109,18 @@ def _complain(error: BaseException) -> None:
     ):
         trace = trace.tb_next
     error.__traceback__ = trace
-    if sys.excepthook is sys.__excepthook__:
-        traceback.print_exception(error)
-    else:
-        sys.excepthook(type(error), error, trace)
+    if sys.excepthook is not sys.__excepthook__:
+        try:
+            sys.excepthook(type(error), error, trace)
+            return
+        except BaseException as failure:
+            # As Python tells it: without this frame, and what was raised before by itself.
+            failure.__context__ = None
+            below = failure.__traceback__.tb_next if failure.__traceback__ else None
+            print('Error in sys.excepthook:', file=sys.stderr)
+            traceback.print_exception(failure.with_traceback(below))
+            print('\nOriginal exception was:', file=sys.stderr)
+    traceback.print_exception(error)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

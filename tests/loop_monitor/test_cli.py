@@ -254,6 +254,44 @@ def test_an_error_of_the_program_is_its_own(tmp_path: Path) -> None:
     assert 'nothing was measured' in done.stderr
 
 
+ENDING = """
+import asyncio, atexit, pickle, sys, threading, time
+
+class Own:
+    pass
+
+def same():
+    return type(pickle.loads(pickle.dumps(Own()))) is Own
+
+def later():
+    time.sleep(0.2)
+    print('later', same())
+    sys.stdout.close()
+
+def hook(*error):
+    raise RuntimeError('of the hook')
+
+atexit.register(lambda: print('at the end', same(), file=sys.stderr))
+threading.Thread(target=later).start()
+sys.excepthook = hook
+asyncio.run(asyncio.sleep(0.05))
+raise ValueError('of the program')
+"""
+
+
+@pytest.mark.parametrize('way', ['script', 'module'])
+def test_a_program_ends_as_python_lets_it_end(way: str, tmp_path: Path) -> None:
+    """Its threads and what it left for the end find its classes; its hook may fail."""
+    write(tmp_path, ENDING)
+    done = profile(['program.py'] if way == 'script' else ['-m', 'program'], place=tmp_path)
+    assert (done.returncode, done.stdout) == (1, 'later True\n'), done.stderr
+    before, _, _ = done.stderr.partition('── streambench loop')
+    assert before.startswith('Error in sys.excepthook:')
+    assert before.index('RuntimeError: of the hook') < before.index('ValueError: of the program')
+    assert 'streambench/cli' not in done.stderr
+    assert done.stderr.endswith('at the end True\n')
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
