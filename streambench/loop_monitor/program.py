@@ -20,6 +20,7 @@ from streambench.loop_monitor.refusals import LoopMonitorError
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+TOLD = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
 ASK_AGAIN_S = 5.0
 
 
@@ -124,21 +125,21 @@ def _complain(error: BaseException) -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise _TerminatedError(EXIT_TERMINATED)
+    raise _TerminatedError(128 + number)
 
 
 @contextmanager
 def ends_when_told() -> Iterator[None]:
-    """Let SIGTERM end the program like Ctrl-C does, unless it has its own mind about that."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminated)
+    """Let SIGTERM and SIGHUP end the program like Ctrl-C does, unless it minds them itself."""
+    ours = [number for number in TOLD if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminated)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is _terminated:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            if signal.getsignal(number) is _terminated:
+                signal.signal(number, signal.SIG_DFL)
 
 
 class _Alarm:

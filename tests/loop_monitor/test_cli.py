@@ -21,6 +21,7 @@ from streambench.loop_monitor.loop_comparison import ARMS, FIGURES, difference
 from streambench.loop_monitor.loop_comparison import text as comparison_text
 from streambench.loop_monitor.program import Program
 from streambench.loop_monitor.refusals import LoopMonitorError
+from tests.living import processes, until
 
 ROOT = Path(__file__).parent.parent.parent
 END_S = 60.0
@@ -84,6 +85,8 @@ async def main():
 
 run(main())
 """
+
+ENDLESS = 'asyncio.run(asyncio.sleep(60))\n'
 
 SEVERAL = """
 import asyncio, os, sys, threading, time
@@ -176,7 +179,9 @@ def test_several_loops_threads_and_a_forked_child(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
-@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_it_well(loop: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
     write(tmp_path, WAITING)
     with subprocess.Popen(
@@ -197,6 +202,26 @@ def test_a_signal_ends_it_well(loop: str, number: signal.Signals, code: int, tmp
     assert (child.returncode, out) == (code, 'cleaned up\n'), errors
     assert 'verdict' in errors
     assert 'Traceback' not in errors
+
+
+def test_a_comparison_that_is_ended_takes_its_program_along(tmp_path: Path) -> None:
+    """Whatever runs at that moment would go on for ever, and its files stay."""
+    ready = tmp_path / 'ready'
+    place = tmp_path / 'temporary'
+    place.mkdir()
+    write(tmp_path, f'import asyncio, pathlib\npathlib.Path({str(ready)!r}).touch()\n' + ENDLESS)
+    with subprocess.Popen(
+        [sys.executable, '-m', 'streambench', 'loop', '--compare-loops', 'program.py'],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT), 'TMPDIR': str(place), 'MARK': str(tmp_path)},
+        stderr=subprocess.PIPE,
+    ) as comparing:
+        assert until(ready.exists, within_s=END_S)
+        comparing.terminate()
+        comparing.communicate(timeout=END_S)
+    assert comparing.returncode == 143
+    assert processes(f'MARK={tmp_path}') == {}
+    assert list(place.iterdir()) == []
 
 
 def test_duration_ends_it_with_success(tmp_path: Path) -> None:
