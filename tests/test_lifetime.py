@@ -302,7 +302,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, executor: str, number: si
             time.sleep(0.05)
         assert command.end(within_s=1.0) == EXIT_INTERRUPTED
         assert command.left() == []
-        assert command.errors.splitlines()[-1].startswith('streambench: interrupted twice, ')
+        assert command.errors.splitlines()[-1].startswith('streambench: interrupted twice: ')
 
 
 def test_the_process_of_a_loop_that_is_killed_ends_the_plan(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from types import FrameType
 from streambench.cli.terminal import complain
 from streambench.errors import EXIT_INTERRUPTED
 
-NUMBERS = tuple(
-    getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)
-)
-
 
 def ending() -> list[signal.Signals]:
-    """Return them without those that whoever started us wants ignored, as `nohup` does."""
-    return [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+    """Return them; that of the terminal stays ignored where `nohup` or its like ignores it."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    gone: signal.Signals | None = getattr(signal, 'SIGHUP', None)
+    if gone is not None and signal.getsignal(gone) is not signal.SIG_IGN:
+        found.append(gone)
+    return found
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
