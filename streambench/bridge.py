@@ -16,6 +16,7 @@ from typing import Any, Self
 from streambench import worker
 from streambench.clock import now_ns
 from streambench.records import ItemRow
+from streambench.threads import whole
 
 Completion = Callable[[ItemRow, 'worker.Outcome | None', BaseException | None, int], None]
 Function = Callable[[Any], 'worker.Outcome']
@@ -66,7 +67,7 @@ class Bridge:
         """Stop submitting; outcomes that come later are dropped."""
         self._closed = True
         self._waiting.clear()
-        await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
+        await whole(self._thread.shutdown)
 
     def submit(self, item: ItemRow, task: Any, function: Function = worker.run_task) -> None:
         """Give a task to the executor soon; stamps the item just before.

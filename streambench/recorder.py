@@ -33,6 +33,7 @@ from streambench.records import (
     StallRow,
     column_names,
 )
+from streambench.threads import to_its_end, whole
 
 if TYPE_CHECKING:
     import pyarrow
@@ -143,9 +144,9 @@ class Recorder:
         """Write what waits and end the thread."""
         try:
             if self._failure is None:
-                await asyncio.shield(self.seal())
+                await to_its_end(self.seal())
         finally:
-            await asyncio.shield(asyncio.to_thread(self._thread.shutdown))
+            await whole(self._thread.shutdown)
 
     def complete_with(self, completing: Callable[[pyarrow.Table], pyarrow.Table] | None) -> None:
         """Set what completes rows of items, in the thread, before they are written."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from streambench.run import Run
 from streambench.run_spec import RunSpec
 from streambench.servers.redis import EmbeddedRedis
 from streambench.summary import Estimate
+from streambench.threads import to_its_end, whole
 from streambench.thresholds import FAIL, Outcome
 from streambench.verdict import ABORTED
 
@@ -139,6 +141,7 @@ class Session:
         self._next_run = 0
         self._lock = asyncio.Lock()
         self._closed = False
+        self._measuring: asyncio.Task[Any] | None = None
 
     @property
     def directory(self) -> Path:
@@ -157,10 +160,9 @@ class Session:
         Raises:
             ExecutorError: If no worker answers in the warm-up, or the executor has given up.
             ResultsError: If results can't be written.
-            RunError: If the session is closed.
+            RunError: If the session is closed, or was while the run was under way.
         """
-        if self._closed:
-            raise RunError(f'session {self.name} is closed: run inside its `async with` block.')
+        self._check_open()
         if spec is None:
             spec = RunSpec(
                 run=self._next_run,
@@ -181,16 +183,36 @@ class Session:
         self._next_run = spec.run + 1
         # Two runs at once would measure each other.
         async with self._lock:
+            self._check_open()
             run = Run(self, spec, report=self._progress)
+            task = self._measuring = asyncio.current_task()
+            assert task is not None
+            cancelled = task.cancelling()
             try:
                 await run.measure()
+            except asyncio.CancelledError:
+                if self._closed and task.uncancel() <= cancelled:
+                    raise RunError(
+                        f'session {self.name} was closed while run {spec.run + 1} was under way: await '
+                        'it inside the `async with` block.'
+                    ) from None
+                raise
             finally:
-                row = await asyncio.shield(run.finish())
+                self._measuring = None
+                row = await to_its_end(run.finish())
         return RunResult(spec=spec, row=row, error=run.error)
 
-    def close(self) -> None:
-        """Take no more runs: what the session holds open is being closed."""
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RunError(f'session {self.name} is closed: run inside its `async with` block.')
+
+    async def close(self) -> None:
+        """End a run that is under way and take no more: what the session holds open goes away."""
         self._closed = True
+        if self._measuring is not None:
+            self._measuring.cancel()
+        async with self._lock:
+            pass
 
     def _progress(self, spec: RunSpec, doing: str, sent: int, completed: int) -> None:
         self.report(
@@ -223,11 +245,13 @@ def _silent(progress: Progress) -> None:
 
 @asynccontextmanager
 async def _temporary_directory(name: str) -> AsyncIterator[str]:
-    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix=f'{name}-')
+    made: list[str] = []
     try:
-        yield directory
+        await whole(lambda: made.append(tempfile.mkdtemp(prefix=f'{name}-')))
+        yield made[0]
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
+        for directory in made:
+            await whole(partial(shutil.rmtree, directory, ignore_errors=True))
 
 
 @asynccontextmanager
@@ -320,5 +344,5 @@ async def open_session(
         try:
             yield session
         finally:
-            session.close()
+            await to_its_end(session.close())
         log.info('session.closed')

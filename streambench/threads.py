@@ -1,12 +1,13 @@
-"""Waiting for threads: a blocking call that is never left half done, and the future of an executor.
+"""Waiting for what must not be left half done, blocking calls above all, and for an executor's future.
 
 `asyncio.to_thread` returns at once when it is cancelled while its thread works on: what that thread
-opens then has no owner.
+opens then has no owner. `asyncio.shield` does so too: what it shields goes on beside its caller, who
+closes what it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 Value = TypeVar('Value')
+
+
+async def to_its_end(work: Coroutine[Any, Any, Value]) -> Value:
+    """Await a coroutine; cancellations, however many, take effect when it has ended.
+
+    Args:
+        work: Closes something, or opens what its caller can close.
+    """
+    import asyncio
+
+    running = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    if not running.cancelled():
+        # Looked at, or the loop would report it as never retrieved.
+        running.exception()
+    raise cancelled
 
 
 async def whole(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -25,15 +49,7 @@ async def whole(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     import asyncio
 
-    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        if not running.cancelled():
-            # Looked at, or the loop would report it as never retrieved.
-            running.exception()
-        raise
+    return await to_its_end(asyncio.to_thread(function, *arguments))
 
 
 async def outcome_of(future: Future[Value]) -> Value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 import time
 
@@ -125,19 +126,47 @@ def open_store(description: str) -> tuple[Any, Any]:
     return store, key_class
 
 
+def _stores(prefix: str) -> list[Any]:
+    if 'proxystore.store' not in sys.modules:
+        return []
+    from proxystore.store import get_store
+
+    found = (get_store(f'{prefix}-{number}') for number in range(STORES_PER_PROCESS))
+    return [store for store in found if store is not None]
+
+
+def break_off(prefix: str) -> None:
+    """Let worker threads of this process no longer wait for a store's server that is silent.
+
+    Args:
+        prefix: Name of the session's store.
+    """
+    for store in _stores(prefix):
+        abort(store)
+
+
+def abort(store: Any) -> None:
+    """Break off what other threads wait for in a store, if its connector can.
+
+    Args:
+        store: Of ProxyStore.
+    """
+    breaking = getattr(store.connector, 'abort', None)
+    if breaking is not None:
+        breaking()
+
+
 def close_stores(prefix: str) -> None:
     """Close the stores that worker threads of this process opened for a session.
 
     Args:
         prefix: Name of the session's store.
     """
-    from proxystore.store import get_store, unregister_store
+    from proxystore.store import unregister_store
 
-    for number in range(STORES_PER_PROCESS):
-        store = get_store(f'{prefix}-{number}')
-        if store is not None:
-            unregister_store(store.name)
-            store.close()
+    for store in _stores(prefix):
+        unregister_store(store.name)
+        store.close()
 
 
 def resolve(key: tuple[Any, ...], store: str) -> bytes:

@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -73,6 +74,16 @@ class RedisServer:
     def keys(self) -> list[bytes]:
         """Return all keys."""
         return list(self.ask('KEYS', '*'))
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let the server accept connections and say nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash would."""

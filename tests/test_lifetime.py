@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import fcntl
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -25,9 +27,12 @@ from typing import Any, Self
 import pyarrow.parquet
 import pytest
 
+from streambench import worker
 from streambench.brokers.base import Subscriber
 from streambench.brokers.memory import MemoryBroker
+from streambench.brokers.redis import RedisBroker
 from streambench.errors import EXIT_INTEGRITY, EXIT_INTERRUPTED, EXIT_RUN, BrokerError
+from streambench.recorder import Recorder
 from streambench.servers.redis import EmbeddedRedis
 from streambench.session import open_session
 from streambench.settings import configure
@@ -59,10 +64,18 @@ class Command:
         directory: Its current directory.
         words: Its arguments.
         limit_bytes: The longest file that it can write, like a disk that is full.
+        terminal: What is its terminal and takes what it says; none, if absent.
     """
 
-    def __init__(self, directory: Path, *words: str, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *words: str,
+        limit_bytes: int | None = None,
+        terminal: int | None = None,
+    ) -> None:
         self._limit_bytes = limit_bytes
+        self._terminal = terminal
         self.mark = secrets.token_hex(12)
         self.directory = directory
         # A short path: sockets are made in it.
@@ -80,17 +93,19 @@ class Command:
                 cwd=self.directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
+                stdout=output if self._terminal is None else self._terminal,
+                stderr=errors if self._terminal is None else self._terminal,
                 start_new_session=True,
-                preexec_fn=None if self._limit_bytes is None else self._limit,
+                preexec_fn=self._prepare,
             )
         return self
 
-    def _limit(self) -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        assert self._limit_bytes is not None
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit_bytes, self._limit_bytes))
+    def _prepare(self) -> None:
+        if self._limit_bytes is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._limit_bytes, self._limit_bytes))
+        if self._terminal is not None:
+            fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
     def __exit__(
         self,
@@ -152,10 +167,16 @@ class Command:
         """Return the temporary files and directories, whoever made them."""
         return [path.name for path in self.temporary.iterdir()]
 
+    @property
+    def logged(self) -> str:
+        """Its log so far."""
+        return ''.join(
+            path.read_text(encoding='utf-8') for path in self.directory.glob('runs/*/log.jsonl')
+        )
+
     def events(self) -> list[str]:
         """Return the names of the events in its log."""
-        (path,) = self.directory.glob('runs/*/log.jsonl')
-        return [json.loads(line)['event'] for line in path.read_text(encoding='utf-8').splitlines()]
+        return [json.loads(line)['event'] for line in self.logged.splitlines()]
 
     def left(self) -> list[str]:
         """Return what lives on or lies about once everything had its time to go."""
@@ -235,15 +256,56 @@ def test_a_run_interrupted_at_its_start_leaves_nothing(
         assert 'Traceback' not in command.errors + command.output
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
-    """Two signals in a row end the command at once, and its helpers with it."""
-    with Command(tmp_path, *EXECUTORS['parsl-htex-local'], *ENDLESS, *PROXY) as command:
-        command.until_measuring()
-        command.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
-        command.process.send_signal(signal.SIGTERM)
-        assert command.end(within_s=GONE_S) != 0
+def test_workers_that_start_do_not_hear_ctrl_c(tmp_path: Path) -> None:
+    """A terminal sends it to them too, and each would answer by a traceback."""
+    words = [*EXECUTORS['process'], *ENDLESS, *DEFAULT, '--stream', 'memory']
+    with Command(tmp_path, *words) as command:
+        assert until(lambda: 'spawn_main' in str(processes(command.mark)), within_s=START_S)
+        os.killpg(command.process.pid, signal.SIGINT)
+        assert command.end() == EXIT_INTERRUPTED, command.errors
         assert command.left() == []
+        assert 'Traceback' not in command.errors + command.output
+
+
+def test_a_terminal_that_is_closed_interrupts_the_run(tmp_path: Path) -> None:
+    """Its rows are written, as after Ctrl-C, though nobody is there to be told."""
+    ours, theirs = os.openpty()
+    words = [*EXECUTORS['process'], *ENDLESS, *DEFAULT, '--stream', 'memory']
+    with Command(tmp_path, *words, terminal=theirs) as command:
+        os.close(theirs)
+        assert until(lambda: 'run.started' in command.logged, within_s=START_S)
+        # Items are on their way.
+        time.sleep(0.5)
+        os.close(ours)
+        assert command.end() == EXIT_INTERRUPTED
+        assert command.left() == []
+        (row,) = command.rows
+        assert row['ended'] == 'interrupted'
+
+
+def test_sigterm_is_heard_from_the_beginning(tmp_path: Path) -> None:
+    """Also while the plan is read, here from a pipe into which nobody writes."""
+    pipe = tmp_path / 'plan.toml'
+    os.mkfifo(pipe)
+    with Command(tmp_path, '--config', str(pipe)) as command, pipe.open('w', encoding='utf-8'):
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == EXIT_INTERRUPTED
+        assert command.errors == 'streambench: interrupted.\n'
+
+
+@pytest.mark.parametrize(
+    ('executor', 'number'), [('parsl-htex-local', signal.SIGTERM), ('thread', signal.SIGINT)]
+)
+def test_a_second_signal_does_not_wait(tmp_path: Path, executor: str, number: signal.Signals) -> None:
+    """Two signals in a row end the command at once, and its helpers with it."""
+    with Command(tmp_path, *EXECUTORS[executor], *ENDLESS, *PROXY) as command:
+        command.until_measuring()
+        for _ in range(2):
+            os.killpg(command.process.pid, number)
+            time.sleep(0.05)
+        assert command.end(within_s=1.0) == EXIT_INTERRUPTED
+        assert command.left() == []
+        assert command.errors.splitlines()[-1].startswith('streambench: interrupted twice: ')
 
 
 def test_the_process_of_a_loop_that_is_killed_ends_the_plan(tmp_path: Path) -> None:
@@ -277,6 +339,19 @@ def test_a_broker_that_is_killed_fails_the_run(
         assert 'Redis' in row['reason']
         assert int(row['completed_tasks']) > 0
         assert len([item for item in command.items() if item['phase'] == 'measure']) == int(row['sent'])
+
+
+async def test_a_broker_that_is_silent_is_one_sentence(server: RedisServer) -> None:
+    """It accepts connections and doesn't answer: that is said in the time that connecting may take."""
+    broker = RedisBroker(
+        stream_servers=server.address, stream_option=(('socket_connect_timeout', '0.3'),)
+    )
+    with server.silent():
+        async with asyncio.timeout(GONE_S):
+            for opening in (broker.open_subscriber('topic'), broker.open_publisher('topic')):
+                with pytest.raises(BrokerError, match=r'silent for 0\.3 s\): start one there'):
+                    await opening.__aenter__()
+            assert await broker.server_cpu_s() is None
 
 
 def ended_part(command: Command, part: str) -> None:
@@ -431,3 +506,60 @@ async def test_a_redis_whose_start_is_cancelled_is_gone(
     assert starting.cancelled()
     assert await asyncio.to_thread(none_left, lambda: processes(mark), within_s=GONE_S) == {}
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+
+
+class SlowRecorder(Recorder):
+    """A recorder that takes its time to seal the rows of a run, and says when it begins."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.sealing = asyncio.Event()
+
+    async def seal(self) -> None:
+        """Seal after a while."""
+        self.sealing.set()
+        await asyncio.sleep(0.05)
+        await super().seal()
+
+
+@pytest.mark.parametrize('times', [1, 2])
+async def test_a_run_cancelled_while_it_is_recorded_is_recorded(tmp_path: Path, times: int) -> None:
+    """Its row is written before its session is closed, however often it is cancelled; no task stays."""
+    before = asyncio.all_tasks()
+    config = configure(executor='thread', stream='memory', task_count=5, task_sleep=0.001)
+    recorder = SlowRecorder(tmp_path)
+
+    async def use() -> None:
+        async with recorder, open_session(config, recorder=recorder) as session:
+            await session.run()
+
+    using = asyncio.create_task(use())
+    await recorder.sealing.wait()
+    for _ in range(times):
+        using.cancel()
+        await asyncio.sleep(0.001)
+    await asyncio.wait([using])
+    assert using.cancelled()
+    assert asyncio.all_tasks() == before
+    assert [row.completed_tasks for row in recorder.rows] == [5]
+    assert worker.interrupts == {}
+
+
+async def test_a_session_cancelled_at_once_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary run directory is made in a thread, and removed also if nobody got to use it."""
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    config = configure(executor='thread', stream='memory')
+
+    async def use() -> None:
+        async with open_session(config):
+            await asyncio.sleep(END_S)
+
+    for _ in range(20):
+        using = asyncio.create_task(use())
+        await asyncio.sleep(0)
+        using.cancel()
+        await asyncio.wait([using])
+        assert using.cancelled()
+        assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

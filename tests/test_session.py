@@ -382,3 +382,18 @@ async def test_a_closed_session_takes_no_run() -> None:
         pass
     with pytest.raises(RunError, match='is closed: run inside its'):
         await it.run()
+
+
+async def test_a_run_that_outlives_its_session_is_ended() -> None:
+    """It is recorded as interrupted and told in a sentence; one that waited for it never begins."""
+    async with (
+        asyncio.timeout(30),
+        open_session(await asyncio.to_thread(quick, task_count=10_000)) as it,
+    ):
+        first, second = asyncio.create_task(it.run()), asyncio.create_task(it.run())
+        await asyncio.sleep(0.8)
+    assert [row.ended for row in it.recorder.rows] == ['interrupted']
+    with pytest.raises(RunError, match='was closed while run 1 was under way: await it inside'):
+        await first
+    with pytest.raises(RunError, match='is closed: run inside its'):
+        await second

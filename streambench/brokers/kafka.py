@@ -22,6 +22,7 @@ from streambench.brokers.base import (
 from streambench.errors import BrokerError, ConfigError
 from streambench.kinds import address
 from streambench.options import option
+from streambench.threads import to_its_end
 
 REQUEST_S = 30.0
 MESSAGE_BYTES = 64 << 20
@@ -225,7 +226,7 @@ class KafkaBroker(ServerBrokerPlugin):
             admin = await self._connect(kafka_client.AIOKafkaAdminClient, {})
             try:
                 # To the end, also when cancelled: else nobody knew whose topic it is.
-                await kafka_client.see_through(self._make(admin.client, topic, made))
+                await to_its_end(self._make(admin.client, topic, made))
             finally:
                 await admin.close()
             connection = await self._connect(kafka_client.AIOKafkaConsumer, defaults)
@@ -239,7 +240,7 @@ class KafkaBroker(ServerBrokerPlugin):
                     made.clear()
         finally:
             for name in made:
-                await kafka_client.see_through(self._remove(name))
+                await to_its_end(self._remove(name))
 
     async def _make(self, admin: Any, topic: str, made: list[str]) -> None:
         """Make a topic unless it is there, and note that."""

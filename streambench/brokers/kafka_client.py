@@ -31,6 +31,7 @@ from aiokafka.errors import (
 
 from streambench.brokers.base import Acked
 from streambench.errors import BrokerError
+from streambench.threads import to_its_end
 
 __all__ = [
     'CLOSE_S',
@@ -46,7 +47,6 @@ __all__ = [
     'TopicAlreadyExistsError',
     'for_code',
     'parameters',
-    'see_through',
 ]
 
 CONNECT_S = 8.0
@@ -92,9 +92,12 @@ class Connection:
                 await asyncio.shield(starting)
         finally:
             if not starting.done():
-                await asyncio.wait([starting], timeout=1.0)
-                starting.cancel()
-                await asyncio.wait([starting])
+                await to_its_end(self._cut_off(starting))
+
+    async def _cut_off(self, starting: asyncio.Task[None]) -> None:
+        await asyncio.wait([starting], timeout=1.0)
+        starting.cancel()
+        await asyncio.wait([starting])
 
     def _connection_closed(self, connection: Any, reason: Any) -> None:
         self._noticed(connection, reason)
@@ -123,7 +126,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close the client, also when cancelled meanwhile."""
-        await see_through(self._close())
+        await to_its_end(self._close())
 
     async def _close(self) -> None:
         if self._check is not None:
@@ -254,7 +257,7 @@ class KafkaPublisher:
 
     async def close(self) -> None:
         """Give up what isn't answered, and close its connection."""
-        await see_through(self._close())
+        await to_its_end(self._close())
 
     async def _close(self) -> None:
         if self._unanswered:
@@ -326,20 +329,6 @@ class KafkaSubscriber:
     async def close(self) -> None:
         """Close its connection."""
         await self._connection.close()
-
-
-async def see_through(work: Coroutine[Any, Any, None]) -> None:
-    """Await to its end what closes something, also when cancelled meanwhile."""
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled
 
 
 def parameters(kind: Any) -> dict[str, Any]:

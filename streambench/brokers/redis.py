@@ -131,6 +131,8 @@ class RedisBroker(ServerBrokerPlugin):
         from redis.backoff import NoBackoff
         from redis.exceptions import AuthenticationError, RedisError
 
+        from streambench.brokers.redis_client import ask
+
         defaults: dict[str, Any] = {
             'retry': Retry(NoBackoff(), 0),
             'socket_timeout': None,
@@ -145,8 +147,7 @@ class RedisBroker(ServerBrokerPlugin):
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             # A server with a password accepts the connection and refuses the first command.
-            await connection.send_command('PING')
-            await connection.read_response()
+            await ask(connection, 'PING')
         except (RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, AuthenticationError) or 'NOAUTH' in str(error):
@@ -172,9 +173,10 @@ class RedisBroker(ServerBrokerPlugin):
         """Return the longest message that the server takes, or None if it doesn't tell."""
         from redis.exceptions import RedisError
 
+        from streambench.brokers.redis_client import ask
+
         try:
-            await connection.send_command('CONFIG', 'GET', LIMIT)
-            answer = await connection.read_response()
+            answer = await ask(connection, 'CONFIG', 'GET', LIMIT)
             return int(answer[1])
         except (RedisError, OSError, IndexError, ValueError):
             # A user without the right to ask is no reason to stop; a lost connection is noticed anyway.
@@ -184,13 +186,14 @@ class RedisBroker(ServerBrokerPlugin):
         """Return the CPU time that the server has taken so far; None if it doesn't tell."""
         from redis.exceptions import RedisError
 
+        from streambench.brokers.redis_client import ask
+
         try:
             connection = await self._connect()
         except BrokerError:
             return None
         try:
-            await connection.send_command('INFO', 'cpu')
-            lines = (await connection.read_response()).decode().splitlines()
+            lines = (await ask(connection, 'INFO', 'cpu')).decode().splitlines()
             told = dict(line.split(':', 1) for line in lines if ':' in line)
             return float(told['used_cpu_sys']) + float(told['used_cpu_user'])
         except (RedisError, OSError, LookupError, ValueError):

@@ -8,16 +8,33 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streambench.brokers.base import Acked
-from streambench.errors import BrokerError
+from streambench.errors import BrokerError, in_one_line
 
 if TYPE_CHECKING:
     from redis.asyncio import Connection
 
 WRITE_BYTES = 256 * 1024
+
+
+async def ask(connection: Connection, *words: str) -> Any:
+    """Return the answer to a command that takes a server no time: as much as connecting may take.
+
+    A server that accepts connections and says nothing may be stopped, or be another program.
+
+    Raises:
+        RedisError: If the server refused it or closed the connection.
+        OSError: If the connection broke, or the server is silent.
+    """
+    try:
+        async with asyncio.timeout(connection.socket_connect_timeout):
+            await connection.send_command(*words)
+            return await connection.read_response()
+    except TimeoutError:
+        silent_s = connection.socket_connect_timeout
+        raise TimeoutError(f'it accepts connections and is silent for {silent_s:g} s') from None
 
 
 async def read_answer(connection: Connection) -> Any:
@@ -141,9 +158,11 @@ class RedisPublisher:
     async def close(self) -> None:
         """End the reading task and the connection."""
         self._reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reader
-        await self._connection.disconnect(nowait=True)
+        try:
+            # Not awaited itself: its cancellation and our own would look alike.
+            await asyncio.wait([self._reader])
+        finally:
+            await self._connection.disconnect(nowait=True)
 
 
 class RedisSubscriber:
@@ -157,10 +176,21 @@ class RedisSubscriber:
         self._connection: Connection | None = None
 
     async def subscribe(self, connection: Connection) -> None:
-        """Subscribe on a connection; return when Redis has confirmed it."""
+        """Subscribe on a connection; return when Redis has confirmed it.
+
+        Raises:
+            BrokerError: If it doesn't.
+        """
+        from redis.exceptions import RedisError
+
         self._connection = connection
-        await connection.send_command('SUBSCRIBE', self._topic)
-        await connection.read_response()
+        try:
+            await ask(connection, 'SUBSCRIBE', self._topic)
+        except (RedisError, OSError) as error:
+            raise BrokerError(
+                f'Redis does not confirm the subscription of {self._topic!r} ({in_one_line(error)}): '
+                'see that it is well, and that its user may subscribe.'
+            ) from None
 
     async def receive(self) -> bytes:
         """Return the next frame.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from streambench.cli.signals import like_ctrl_c
 from streambench.cli.terminal import complain, flush, prepare, say
 from streambench.errors import EXIT_INTERRUPTED, EXIT_OK, StreamBenchError
 
@@ -52,6 +53,11 @@ def _profiled(words: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    with like_ctrl_c():
+        return _command(arguments)
+
+
+def _command(arguments: Sequence[str]) -> int:
     from streambench.cli.arguments import module_of, parse, parsers
 
     namespace = parse(arguments)

@@ -18,6 +18,7 @@ from typing import Any
 
 from streambench import log
 from streambench.cli.sessions import Made, Sessions, make_here
+from streambench.cli.signals import ending
 from streambench.cli.terminal import colored, moves
 from streambench.errors import RunError, StreamBenchError
 from streambench.plan import Plan
@@ -27,11 +28,11 @@ from streambench.recorder import Recorder, Written
 # As multiprocessing does: modules are found where the parent finds them.
 _BEGIN = """\
 import pickle, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in {numbers}:
     signal.signal(number, lambda *_: None)
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from streambench.cli.apart import child
-child({})
+child({left})
 """
 
 
@@ -98,7 +99,7 @@ def make_apart(
     with open(back, 'rb', buffering=0) as answer:
         try:
             process = subprocess.Popen(
-                [sys.executable, '-c', _BEGIN.format(left)],
+                [sys.executable, '-c', _BEGIN.format(left=left, numbers=[*map(int, ending())])],
                 stdin=subprocess.PIPE,
                 pass_fds=[left],
                 bufsize=0,

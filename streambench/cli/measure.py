@@ -1,4 +1,4 @@
-"""`streambench run`: the plan's runs in a loop of our own, ended well by Ctrl-C and SIGTERM."""
+"""`streambench run`: the plan's runs in a loop of our own, ended well by signals."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import asyncio
 import itertools
 import shlex
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from streambench import log
 from streambench.cli.apart import make_apart
 from streambench.cli.sessions import Made, loop_factory, make_here
+from streambench.cli.signals import like_ctrl_c
 from streambench.cli.terminal import aside, colored, complain, moves, say
 from streambench.environment import collect
 from streambench.errors import (
@@ -67,7 +66,7 @@ def measure(plan: Plan, *, form: str = TABLE) -> int:
     codes: set[int] = set()
     made = Made()
     recorder: Recorder | None = None
-    with _terminated_like_interrupted():
+    with like_ctrl_c():
         try:
             recorder = _recorder(plan)
             _describe(plan, recorder)
@@ -147,25 +146,6 @@ def _make(plan: Plan, recorder: Recorder, made: Made) -> None:
         make(plan, sessions, recorder, made, line)
         if made.ended:
             return
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, as long as no loop has handlers of its own."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        # Handlers belong to the main thread; in another one the caller has them.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_names(plan: Plan) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from streambench.cli.signals import to_signals
 from streambench.errors import ConfigError
 from streambench.narrowing import narrow
 from streambench.plan import Plan
@@ -71,23 +71,6 @@ def _head(session: Session, runs: Sequence[RunSpec]) -> str:
         for server, number in Counter(session.servers).items()
     ]
     return ' · '.join([' + '.join(servers), f'{executor}: {divisions}'])
-
-
-def to_signals(interrupt: Callable[[], object]) -> None:
-    """Let Ctrl-C and SIGTERM interrupt the runs; a second one doesn't wait for the first one's tidying.
-
-    Args:
-        interrupt: What interrupts them.
-    """
-    loop = asyncio.get_running_loop()
-
-    def once() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        interrupt()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, once)
 
 
 def make_here(

@@ -82,6 +82,9 @@ def flush() -> None:
     """
     try:
         sys.stdout.flush()
+    except ValueError:
+        # A program that was profiled has closed it.
+        pass
     except OSError as error:
         # Python must not try again, and complain, when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -169,7 +169,7 @@ class RedisConnectorPlugin(ConnectorPlugin):
 
         from streambench.connectors.redis_connector import RedisConnector
 
-        connector = RedisConnector(**self._settings(), prefix=name)
+        connector = RedisConnector(**self._settings(), prefix=name, answer_s=CHECK_S)
         # A server that is gone has forgotten them.
         with suppress(redis.RedisError), connector:
             connector.remove_all()

@@ -5,7 +5,9 @@ It travels to workers: nothing above layer 0 is imported here.
 
 from __future__ import annotations
 
+import socket
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -63,6 +65,7 @@ class RedisConnector(PlainRedisConnector):
             'ca_file': ca_file,
         }
         self.prefix = prefix
+        self._aborted = False
         self._redis_client = redis.StrictRedis(
             host=hostname,
             port=port,
@@ -106,8 +109,10 @@ class RedisConnector(PlainRedisConnector):
         """
         try:
             super().set(key, obj)
-        except redis.RedisError:
-            limit = self._limit()
+        except redis.RedisError as error:
+            # Who is silent doesn't tell either.
+            silent = self._aborted or isinstance(error, redis.TimeoutError)
+            limit = None if silent else self._limit()
             if limit is None or len(obj) <= limit:
                 raise
             raise redis.DataError(
@@ -120,6 +125,14 @@ class RedisConnector(PlainRedisConnector):
             return int(self._redis_client.config_get('proto-max-bulk-len')['proto-max-bulk-len'] or 0)
         except (redis.RedisError, KeyError):
             return None
+
+    def abort(self) -> None:
+        """Break off what other threads wait for: it fails as if the server had gone."""
+        self._aborted = True
+        for connection in list(self._redis_client.connection_pool._in_use_connections):
+            # Another thread may be at its end.
+            with suppress(OSError, AttributeError):
+                connection._sock.shutdown(socket.SHUT_RDWR)
 
     def put_batch(self, objs: Any) -> list[RedisKey]:
         """Put objects and return their keys."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Key = tuple[Any, ...]
 
+# Where nothing moved for so long at the end of a run, its server is not waited for any more.
+SILENT_S = 5.0
+AGAIN_S = 0.2
+
 
 def _hashable(key: Key) -> Key:
     """Return a key as it was put, also after JSON has made lists of its tuples."""
@@ -45,6 +49,7 @@ class OpenStore:
         self._evicting: list[Key] = []
         self._evictions: asyncio.Future[None] | None = None
         self._failure: ConnectorError | None = None
+        self._doubtful = False
         self._abandoned: set[asyncio.Future[Key]] = set()
         self._left: set[Key] = set()
 
@@ -77,6 +82,7 @@ class OpenStore:
                 f'({in_one_line(error)}): see that it runs and has room.'
             ) from error
         self._left.add(key)
+        self._doubtful = False
         return key
 
     def evict(self, key: Key) -> None:
@@ -108,19 +114,34 @@ class OpenStore:
                 ) from error
             self._left.discard(_hashable(key))
 
-    async def settle(self) -> None:
+    async def settle(self, *, silent_s: float = SILENT_S) -> None:
         """Return when everything that was to be removed is.
+
+        Args:
+            silent_s: Time without any movement after which it is given up.
 
         Raises:
             ConnectorError: If the store has refused, or is gone.
         """
+        settling = asyncio.ensure_future(self._settle())
+        patience_s, left = silent_s, len(self._left)
+        while not (await asyncio.wait([settling], timeout=patience_s))[0]:
+            if len(self._left) == left:
+                # One thread may wait for another to ask in vain too.
+                worker.abort(self._store)
+                patience_s = AGAIN_S
+            left = len(self._left)
+        settling.result()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            self._doubtful = True
+            raise failure
+
+    async def _settle(self) -> None:
         while self._abandoned:
             await asyncio.wait(self._abandoned)
         while self._evictions is not None:
             await self._evictions
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
 
     def shutdown(self) -> None:
         """End the threads and close the store."""
@@ -129,8 +150,9 @@ class OpenStore:
         self._thread.shutdown()
         self._evictor.shutdown()
         # Some stores outlive us and can't tell whose objects they hold; one that is gone holds none.
-        with suppress(ConnectorError):
-            self._evict(list(self._left))
+        if not self._doubtful:
+            with suppress(ConnectorError):
+                self._evict(list(self._left))
         worker.close_stores(self._store.name)
         unregister_store(self._store)
         self._store.close()

@@ -6,13 +6,15 @@ bridge is the only caller.
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from streambench import worker
 from streambench.plugin import Plugin
 
 if TYPE_CHECKING:
@@ -27,6 +29,20 @@ def _in_order() -> None:
 
 def _nothing_to_remark() -> Sequence[str]:
     return ()
+
+
+@contextmanager
+def interruptible(session: str) -> Iterator[threading.Event]:
+    """Let tasks of a session that sleep on thread workers be interrupted, by the event that is yielded.
+
+    Args:
+        session: Name under which they find it.
+    """
+    try:
+        yield worker.interrupts.setdefault(session, threading.Event())
+    finally:
+        worker.interrupts.pop(session, None)
+        worker.break_off(session)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from streambench import worker
 from streambench.errors import ConfigError
 from streambench.executors.base import ExecutorPlugin, OpenExecutor
 from streambench.kinds import Kind, address, switch
@@ -90,7 +88,6 @@ class DaskExecutor(ExecutorPlugin):
         """Connect to a scheduler, or start one with its workers; closing it ends what was started."""
         from streambench.executors.dask_client import STOP_S, Cluster, Workers, connect
 
-        worker.interrupts.setdefault(session, threading.Event())
         cluster: Cluster | None = None
         client: Client | None = None
         executor: Executor | None = None
@@ -123,7 +120,6 @@ class DaskExecutor(ExecutorPlugin):
             )
         finally:
             await whole(close)
-            worker.interrupts.pop(session, None)
 
     @property
     def _address(self) -> str:

@@ -35,6 +35,8 @@ async def serve(directory: Path, workers: int, *, processes: bool) -> None:
             'distributed.scheduler.allowed-failures': 0,
             # A task waits at the scheduler until a worker is free, not at one that is busy.
             'distributed.scheduler.worker-saturation': 1.0,
+            # The scheduler and nannies leave a directory wherever that is.
+            'temporary-directory': str(directory),
         }
     )
     cluster: Any = await LocalCluster(

@@ -6,7 +6,6 @@ library is given is used and left open.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from streambench import worker
 from streambench.errors import ConfigError, ExecutorError
-from streambench.executors.base import ExecutorPlugin, OpenExecutor
+from streambench.executors.base import ExecutorPlugin, OpenExecutor, interruptible
 from streambench.executors.parsl_allocation import SLURM_NODES, allocation
 from streambench.executors.parsl_config import config_kind, is_kernel, load, runs_in_threads
 from streambench.executors.parsl_kinds import (
@@ -236,7 +235,6 @@ class ParslExecutor(ExecutorPlugin):
         from streambench.executors.parsl_registration import Registration
         from streambench.executors.parsl_warnings import said_once
 
-        interrupt = worker.interrupts.setdefault(session, threading.Event())
         kernel: DataFlowKernel | None = None
         interchanges: Interchanges | None = None
         given = is_kernel(self.parsl_config)
@@ -248,41 +246,42 @@ class ParslExecutor(ExecutorPlugin):
             kernel = self.parsl_config if given else self._start(slots, directory.absolute(), place)
             interchanges = Interchanges(kernel, ours=not given, title=title, directory=directory)
 
-        try:
-            with said_once():
-                await whole(start)
-                assert kernel is not None and interchanges is not None
-                from parsl.concurrent import ParslPoolExecutor
+        with interruptible(session) as interrupt:
+            try:
+                with said_once():
+                    await whole(start)
+                    assert kernel is not None and interchanges is not None
+                    from parsl.concurrent import ParslPoolExecutor
 
-                executor = ParslPoolExecutor(dfk=kernel)
-                registration = Registration(
-                    kernel,
-                    slots=slots,
-                    within_s=self.parsl_start_timeout,
-                    title=title,
-                    # Whoever wrote a configuration may want jobs to end and others to take their place.
-                    steady=self._kind != SITE,
-                    directory=directory,
-                )
+                    executor = ParslPoolExecutor(dfk=kernel)
+                    registration = Registration(
+                        kernel,
+                        slots=slots,
+                        within_s=self.parsl_start_timeout,
+                        title=title,
+                        # Whoever wrote a configuration may want jobs to end and others to come.
+                        steady=self._kind != SITE,
+                        directory=directory,
+                    )
 
-                def check() -> None:
-                    interchanges.check()
-                    registration.check()
+                    def check() -> None:
+                        interchanges.check()
+                        registration.check()
 
-                yield OpenExecutor(
-                    executor=executor,
-                    slots=slots,
-                    check=check,
-                    # Here the warm-up waits for them.
-                    ready=None if self._kind in (THREAD, HTEX_LOCAL) else registration.ready,
-                )
-        finally:
-            interrupt.set()
-            if interchanges is not None and not given:
-                within_s = CLOSE_S if self._kind in (THREAD, HTEX_LOCAL) else CLOSE_ELSEWHERE_S
-                await whole(partial(interchanges.close, within_s=within_s))
-            await whole(place.close)
-            worker.interrupts.pop(session, None)
+                    yield OpenExecutor(
+                        executor=executor,
+                        slots=slots,
+                        check=check,
+                        # Here the warm-up waits for them.
+                        ready=None if self._kind in (THREAD, HTEX_LOCAL) else registration.ready,
+                    )
+            finally:
+                interrupt.set()
+                if interchanges is not None and not given:
+                    within_s = CLOSE_S if self._kind in (THREAD, HTEX_LOCAL) else CLOSE_ELSEWHERE_S
+                    unblock = partial(worker.break_off, session)
+                    await whole(partial(interchanges.close, within_s=within_s, unblock=unblock))
+                await whole(place.close)
 
     def _start(self, slots: int, directory: Path, place: Place) -> DataFlowKernel:
         from parsl import DataFlowKernel

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_MS = 200
 WAIT_MS = 1000
+GRACE_S = 1.0
 # What closing without an interchange gets.
 BROKEN_S = 10.0
 SIGNALS = frozenset(signal.valid_signals())
@@ -121,11 +122,12 @@ class Interchanges:
             'ended it, in the log of the kernel for a process that ran out of memory; then start again.'
         )
 
-    def close(self, *, within_s: float) -> None:
+    def close(self, *, within_s: float, unblock: Callable[[], None]) -> None:
         """Close the kernel; what it has not ended in time is ended here.
 
         Args:
             within_s: Time that it gets.
+            unblock: Called again and again where it takes a while: threads of ours may be waited for.
         """
         codes = {executor: executor.interchange_proc.poll() for executor in self._executors}
         for executor, code in codes.items():
@@ -154,7 +156,11 @@ class Interchanges:
         # Where it never returns, the interpreter must not wait for it either.
         cleaning = threading.Thread(target=clean_up, name='parsl-cleanup', daemon=True)
         cleaning.start()
-        cleaning.join(within_s)
+        deadline = time.monotonic() + within_s
+        cleaning.join(GRACE_S)
+        while cleaning.is_alive() and time.monotonic() < deadline:
+            unblock()
+            cleaning.join(LOOK_MS / 1000)
         if cleaning.is_alive() or failures:
             unclean = self._executors
             why = repr(failures[0]) if failures else f'not within {within_s:g} s'

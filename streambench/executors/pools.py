@@ -8,24 +8,39 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from streambench import worker
 from streambench.errors import ExecutorError
-from streambench.executors.base import ExecutorPlugin, OpenExecutor
+from streambench.executors.base import ExecutorPlugin, OpenExecutor, interruptible
 from streambench.threads import whole
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 GRACE_S = 1.0
+LOOK_S = 0.1
+# What a terminal sends to all processes of its group.
+TERMINAL = {getattr(signal, name) for name in ('SIGINT', 'SIGHUP') if hasattr(signal, name)}
 # How Python's pool ends the other processes once one of them has died.
 ENDED_WITH_IT = -signal.SIGTERM
+
+
+def _close_threads(pool: ThreadPoolExecutor, session: str) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    patience_s = GRACE_S
+    for thread in pool._threads:
+        thread.join(patience_s)
+        while thread.is_alive():
+            # It resolves from a store whose server is silent.
+            worker.break_off(session)
+            patience_s = LOOK_S
+            thread.join(patience_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +62,23 @@ class ThreadExecutor(ExecutorPlugin):
         """Open the pool; closing it interrupts tasks that still sleep."""
         from concurrent.futures import ThreadPoolExecutor
 
-        interrupt = worker.interrupts.setdefault(session, threading.Event())
         pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix='compute')
-        try:
-            yield OpenExecutor(executor=pool, slots=slots)
-        finally:
-            interrupt.set()
-            await whole(partial(pool.shutdown, cancel_futures=True))
-            worker.interrupts.pop(session, None)
+        with interruptible(session) as interrupt:
+            try:
+                yield OpenExecutor(executor=pool, slots=slots)
+            finally:
+                interrupt.set()
+                await whole(_close_threads, pool, session)
 
 
 def _end_with_parent() -> None:
-    """Prepare a worker process: a terminal's Ctrl-C is its parent's business, and so is its life."""
+    """Prepare a worker process: a terminal's signals are its parent's business, and so is its life."""
     import multiprocessing.connection
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -74,10 +91,23 @@ def _end_with_parent() -> None:
 
 def _spawning_pool(slots: int) -> ProcessPoolExecutor:
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    class Pool(ProcessPoolExecutor):
+        """A pool whose processes, which `submit` starts, never hear the terminal."""
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            """Submit as any pool does."""
+            if not hasattr(signal, 'pthread_sigmask'):
+                return super().submit(fn, *args, **kwargs)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
+            try:
+                return super().submit(fn, *args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     context = multiprocessing.get_context('spawn')
-    return ProcessPoolExecutor(max_workers=slots, mp_context=context, initializer=_end_with_parent)
+    return Pool(max_workers=slots, mp_context=context, initializer=_end_with_parent)
 
 
 def _check_processes(pool: ProcessPoolExecutor) -> None:

@@ -93,6 +93,7 @@ class TickAccount:
         self._body_ns = 0
         self._least_cpu_ns = 1 << 62
         self._idle_cpu_ns = self._idle_ticks = 0
+        self.prev_cpu_ns = self._cpu_thread = self._cpu_offset_ns = 0
         self.begin(time.perf_counter_ns())
 
     def know_thread(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -113,7 +114,7 @@ class TickAccount:
         self.start_ns = self.prev_ns = now_ns
         self.next_ns = now_ns + self.level.interval_ns
         self.start_idle_ns = self._prev_idle_ns = self.idle.idle_ns() if self.idle else 0
-        self.start_cpu_ns = self.prev_cpu_ns = time.thread_time_ns()
+        self.start_cpu_ns = self.prev_cpu_ns = self._cpu_ns()
         self.start_counts = self.idle.counts() if self.idle else None
         self._waited_ns = self.queue.waited_ns() if self.queue else 0
         self.series = SecondSeries(
@@ -121,6 +122,15 @@ class TickAccount:
             interval_ns=self.level.interval_ns,
             counters=self.counters(self.start_idle_ns, self.start_cpu_ns),
         )
+
+    def _cpu_ns(self) -> int:
+        """Return the CPU time of the loop's thread, and of others that went on with it."""
+        thread = threading.get_ident()
+        if thread != self._cpu_thread:
+            # From here on: what it has used before, for other things, doesn't count.
+            self._cpu_thread = thread
+            self._cpu_offset_ns = self.prev_cpu_ns - time.thread_time_ns()
+        return time.thread_time_ns() + self._cpu_offset_ns
 
     def _counters(self, idle_ns: int, cpu_ns: int, pauses_ns: int, iterations: int = NONE) -> Counters:
         return (
@@ -168,7 +178,7 @@ class TickAccount:
             if self._ticked is not None:
                 self._prev_idle_ns = self._ticked()
             self.series.tick_within(lag_ns, 1)
-            self._on_time(lag_ns, time.thread_time_ns())
+            self._on_time(lag_ns, self._cpu_ns())
             if self.threads is not None and now_ns >= self.threads.next_ns:
                 self.threads.refresh(now_ns)
         if waited_ns is not None:
@@ -217,7 +227,7 @@ class TickAccount:
         next_ns = due_ns + count * interval_ns
         lag_ns = now_ns - due_ns
         idle_ns = self._ticked() if self._ticked is not None else 0
-        cpu_ns = time.thread_time_ns()
+        cpu_ns = self._cpu_ns()
         if self.stood_still:
             # Ticks of a loop that nobody ran are no lag.
             self.stood_still = False
@@ -301,7 +311,7 @@ class TickAccount:
         if now_ns - self.next_ns <= self.level.threshold_ns or self.stood_still:
             return None
         count = (now_ns - self.next_ns) // self.level.interval_ns + 1
-        cpu_ns = time.thread_time_ns() - self.prev_cpu_ns
+        cpu_ns = self._cpu_ns() - self.prev_cpu_ns
         idle_ns = self.idle.idle_ns() if self.idle else 0
         return self._late(
             self.next_ns,
@@ -321,7 +331,7 @@ class TickAccount:
         idle_ns = self.idle.idle_ns() if self.idle else 0
         return Reading(
             now_ns=now_ns,
-            counters=self.counters(idle_ns, time.thread_time_ns()),
+            counters=self.counters(idle_ns, self._cpu_ns()),
             events=counts[1] - self.start_counts[1] if counts and self.start_counts else None,
             events_waiting=counts[2] - self.start_counts[2] if counts and self.start_counts else None,
         )

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from streambench.loop_monitor.program import EXIT_INTERRUPTED, Program
+from streambench.loop_monitor.program import EXIT_INTERRUPTED, Program, ends_when_told
 from streambench.loop_monitor.refusals import LoopMonitorError
 from streambench.loop_monitor.tables import TABLE, Shaped, render
 
@@ -122,7 +122,7 @@ def compare(program: Program, chosen: argparse.Namespace, *, pairs: int) -> int:
     _check(chosen)
     rounds: list[dict[str, Figures]] = []
     try:
-        with tempfile.TemporaryDirectory(prefix='streambench-loops-') as place:
+        with ends_when_told(), tempfile.TemporaryDirectory(prefix='streambench-loops-') as place:
             for number in range(pairs):
                 order = [ARMS[(number + offset) % len(ARMS)] for offset in range(len(ARMS))]
                 found: dict[str, Figures] = {}
@@ -141,6 +141,7 @@ def compare(program: Program, chosen: argparse.Namespace, *, pairs: int) -> int:
     except KeyboardInterrupt:
         _progress('')
         if len(rounds) < 2:
+            print('streambench: interrupted before there were two rounds to compare.', file=sys.stderr)
             return EXIT_INTERRUPTED
         print(text(program, chosen.level, rounds, form=chosen.format))
         return EXIT_INTERRUPTED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pkgutil
 import runpy
 import signal
 import sys
@@ -10,13 +12,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, ModuleType
 
 from streambench.loop_monitor.refusals import LoopMonitorError
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+TOLD = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
 ASK_AGAIN_S = 5.0
 
 
@@ -60,10 +64,29 @@ class Program:
         if not getattr(sys.flags, 'safe_path', False):
             place = str(Path.cwd()) if self.module else str(Path(self.target).resolve().parent)
             sys.path[:1] = [place]
+        # It stays for threads that go on after it, and for the interpreter's end, as Python's own does.
+        main = sys.modules['__main__'] = ModuleType('__main__')
         if self.module:
-            runpy.run_module(self.target, run_name='__main__', alter_sys=True)
+            runpy._run_module_as_main(self.target)  # type: ignore[attr-defined]
+        elif pkgutil.get_importer(self.target) is None:
+            path = str(Path(self.target).absolute())
+            loader = SourceFileLoader('__main__', path)
+            main.__dict__.update(__file__=path, __cached__=None, __loader__=loader)
+            exec(_code_of(path), main.__dict__)
         else:
-            runpy.run_path(self.target, run_name='__main__')
+            # A directory or an archive with a `__main__.py`.
+            sys.path.insert(0, self.target)
+            runpy._run_module_as_main('__main__', alter_argv=False)  # type: ignore[attr-defined]
+
+
+def _code_of(path: str) -> CodeType:
+    with io.open_code(path) as file:
+        compiled = pkgutil.read_code(file)
+    if compiled is not None:
+        code: CodeType = compiled
+        return code
+    with io.open_code(path) as file:
+        return compile(file.read(), path, 'exec', dont_inherit=True)
 
 
 def exit_code(error: SystemExit) -> int:
@@ -87,28 +110,36 @@ def _complain(error: BaseException) -> None:
     ):
         trace = trace.tb_next
     error.__traceback__ = trace
-    if sys.excepthook is sys.__excepthook__:
-        traceback.print_exception(error)
-    else:
-        sys.excepthook(type(error), error, trace)
+    if sys.excepthook is not sys.__excepthook__:
+        try:
+            sys.excepthook(type(error), error, trace)
+            return
+        except BaseException as failure:
+            # As Python tells it: without this frame, and what was raised before by itself.
+            failure.__context__ = None
+            below = failure.__traceback__.tb_next if failure.__traceback__ else None
+            print('Error in sys.excepthook:', file=sys.stderr)
+            traceback.print_exception(failure.with_traceback(below))
+            print('\nOriginal exception was:', file=sys.stderr)
+    traceback.print_exception(error)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise _TerminatedError(EXIT_TERMINATED)
+    raise _TerminatedError(128 + number)
 
 
 @contextmanager
 def ends_when_told() -> Iterator[None]:
-    """Let SIGTERM end the program like Ctrl-C does, unless it has its own mind about that."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminated)
+    """Let SIGTERM and SIGHUP end the program like Ctrl-C does, unless it minds them itself."""
+    ours = [number for number in TOLD if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminated)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is _terminated:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            if signal.getsignal(number) is _terminated:
+                signal.signal(number, signal.SIG_DFL)
 
 
 class _Alarm:

@@ -165,12 +165,14 @@ class EmbeddedRedis:
             with suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await asyncio.open_connection(self.host, self.port)
                 try:
-                    writer.write(f'AUTH {self.password}\r\nINFO server\r\n'.encode())
-                    if await reader.readline() == b'+OK\r\n':
-                        length = int((await reader.readline())[1:])
-                        info = (await reader.readexactly(length)).decode()
-                        self.version = info.partition('redis_version:')[2].split()[0]
-                        return True
+                    # Another program may have taken the port, and say nothing.
+                    async with asyncio.timeout_at(deadline):
+                        writer.write(f'AUTH {self.password}\r\nINFO server\r\n'.encode())
+                        if await reader.readline() == b'+OK\r\n':
+                            length = int((await reader.readline())[1:])
+                            info = (await reader.readexactly(length)).decode()
+                            self.version = info.partition('redis_version:')[2].split()[0]
+                            return True
                 finally:
                     writer.close()
                     with suppress(OSError):

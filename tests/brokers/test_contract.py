@@ -195,6 +195,28 @@ async def test_cancelled_while_opening_leaves_nothing(
         assert await receive(subscriber, 1) == [b'x']
 
 
+@pytest.mark.parametrize('steps', range(3))
+async def test_a_cancellation_while_closing_is_not_lost(
+    broker: BrokerPlugin, topic: str, steps: int
+) -> None:
+    """Whoever cancels in that moment is obeyed: a run after it must not begin."""
+    leaving = asyncio.Event()
+
+    async def use() -> None:
+        async with broker.open_publisher(topic):
+            leaving.set()
+
+    async with nothing_left(), broker.open_subscriber(topic):
+        closing = asyncio.create_task(use())
+        await leaving.wait()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        ended = closing.done()
+        closing.cancel()
+        await asyncio.wait([closing], timeout=DEADLINE_S)
+        assert closing.cancelled() or ended
+
+
 async def test_a_server_that_dies_is_an_error(own_server: tuple[str, Server], topic: str) -> None:
     """Sender and reader are told, and every frame is answered; nothing hangs, nothing stays."""
     name, server = own_server

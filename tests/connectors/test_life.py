@@ -11,10 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from streambench import worker
 from streambench.connectors.base import ConnectorPlugin
@@ -26,6 +29,7 @@ from tests.connectors.conftest import Servers
 from tests.connectors.endpoint_server import HOST, EndpointServer, free_port, listens
 from tests.connectors.tls_redis import PASSWORD, TlsRedis
 from tests.living import none_left, processes
+from tests.redis_server import RedisServer
 from tests.required import need
 
 DEADLINE_S = 60.0
@@ -309,3 +313,43 @@ def test_a_key_keeps_its_tuples() -> None:
     key = worker.key_of(GlobusKey, ['file', ['task-1', 'task-2']])
     assert tuple(key) == ('file', ('task-1', 'task-2'))
     assert hash(key) == hash(GlobusKey('file', ('task-1', 'task-2')))
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Return a Redis server of the test's own."""
+    with RedisServer() as running:
+        yield running
+
+
+async def test_a_silent_redis_is_not_waited_for(name: str, server: RedisServer) -> None:
+    """What was to be put, fetched or removed is given up; its threads would wait for 30 s."""
+    plugin = RedisConnectorPlugin(ps_host=server.host, ps_port=server.port)
+    async with plugin.open(name) as store:
+        keys = [await store.put([b'payload']) for _ in range(2)]
+        with server.silent():
+            before_s = time.monotonic()
+            putting = asyncio.create_task(store.put([b'another']))
+            fetching = asyncio.create_task(
+                asyncio.to_thread(worker.resolve, keys[0], store.description)
+            )
+            await asyncio.sleep(0.3)
+            assert not fetching.done()
+            while not fetching.done():
+                worker.break_off(name)
+                await asyncio.sleep(0.05)
+            assert isinstance(await outcome(fetching), redis.ConnectionError)
+            putting.cancel()
+            store.evict(keys[1])
+            with pytest.raises(ConnectorError, match='did not remove'):
+                await store.settle(silent_s=0.3)
+            assert isinstance(await outcome(putting), asyncio.CancelledError)
+            assert time.monotonic() - before_s < GONE_S
+    assert await asyncio.to_thread(server.keys) == []
+
+
+async def outcome(task: asyncio.Task[Any]) -> BaseException | None:
+    """Return what a task raises."""
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.wait([task])
+    return asyncio.CancelledError() if task.cancelled() else task.exception()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import Future
@@ -113,8 +114,13 @@ def test_a_key_stays_plain_data(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize('case', CASES)
-async def test_closing_leaves_nothing(case: str, mark: str, tmp_path: Path) -> None:
-    """After closing there is no process and no thread of the executor."""
+async def test_closing_leaves_nothing(
+    case: str, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After closing there is no process, no thread and no temporary file of the executor."""
+    # A short path: sockets are made in it.
+    temporary = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix='t-'))
+    monkeypatch.setenv('TMPDIR', str(temporary))
     before = threading.enumerate()
     async with plugin_of(case).open(slots=2, directory=tmp_path, session=mark) as executor:
         future = await asyncio.to_thread(executor.executor.submit, worker.run_task, task())
@@ -123,6 +129,8 @@ async def test_closing_leaves_nothing(case: str, mark: str, tmp_path: Path) -> N
     assert await asyncio.to_thread(none_left, lambda: processes(mark), within_s=GONE_S) == {}
     assert await asyncio.to_thread(none_left, lambda: threads(before), within_s=GONE_S) == []
     assert mark not in worker.interrupts
+    assert await asyncio.to_thread(lambda: list(temporary.iterdir())) == []
+    await asyncio.to_thread(temporary.rmdir)
 
 
 @pytest.mark.parametrize('case', CASES)

@@ -21,6 +21,7 @@ from streambench.loop_monitor.loop_comparison import ARMS, FIGURES, difference
 from streambench.loop_monitor.loop_comparison import text as comparison_text
 from streambench.loop_monitor.program import Program
 from streambench.loop_monitor.refusals import LoopMonitorError
+from tests.living import processes, until
 
 ROOT = Path(__file__).parent.parent.parent
 END_S = 60.0
@@ -84,6 +85,8 @@ async def main():
 
 run(main())
 """
+
+ENDLESS = 'asyncio.run(asyncio.sleep(60))\n'
 
 SEVERAL = """
 import asyncio, os, sys, threading, time
@@ -176,7 +179,9 @@ def test_several_loops_threads_and_a_forked_child(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
-@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_it_well(loop: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
     write(tmp_path, WAITING)
     with subprocess.Popen(
@@ -197,6 +202,26 @@ def test_a_signal_ends_it_well(loop: str, number: signal.Signals, code: int, tmp
     assert (child.returncode, out) == (code, 'cleaned up\n'), errors
     assert 'verdict' in errors
     assert 'Traceback' not in errors
+
+
+def test_a_comparison_that_is_ended_takes_its_program_along(tmp_path: Path) -> None:
+    """Whatever runs at that moment would go on for ever, and its files stay."""
+    ready = tmp_path / 'ready'
+    place = tmp_path / 'temporary'
+    place.mkdir()
+    write(tmp_path, f'import asyncio, pathlib\npathlib.Path({str(ready)!r}).touch()\n' + ENDLESS)
+    with subprocess.Popen(
+        [sys.executable, '-m', 'streambench', 'loop', '--compare-loops', 'program.py'],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT), 'TMPDIR': str(place), 'MARK': str(tmp_path)},
+        stderr=subprocess.PIPE,
+    ) as comparing:
+        assert until(ready.exists, within_s=END_S)
+        comparing.terminate()
+        comparing.communicate(timeout=END_S)
+    assert comparing.returncode == 143
+    assert processes(f'MARK={tmp_path}') == {}
+    assert list(place.iterdir()) == []
 
 
 def test_duration_ends_it_with_success(tmp_path: Path) -> None:
@@ -252,6 +277,44 @@ def test_an_error_of_the_program_is_its_own(tmp_path: Path) -> None:
     assert 'program.py", line 3' in trace[1]
     assert trace[-2:] == ['ValueError: oops', '']
     assert 'nothing was measured' in done.stderr
+
+
+ENDING = """
+import asyncio, atexit, pickle, sys, threading, time
+
+class Own:
+    pass
+
+def same():
+    return type(pickle.loads(pickle.dumps(Own()))) is Own
+
+def later():
+    time.sleep(0.2)
+    print('later', same())
+    sys.stdout.close()
+
+def hook(*error):
+    raise RuntimeError('of the hook')
+
+atexit.register(lambda: print('at the end', same(), file=sys.stderr))
+threading.Thread(target=later).start()
+sys.excepthook = hook
+asyncio.run(asyncio.sleep(0.05))
+raise ValueError('of the program')
+"""
+
+
+@pytest.mark.parametrize('way', ['script', 'module'])
+def test_a_program_ends_as_python_lets_it_end(way: str, tmp_path: Path) -> None:
+    """Its threads and what it left for the end find its classes; its hook may fail."""
+    write(tmp_path, ENDING)
+    done = profile(['program.py'] if way == 'script' else ['-m', 'program'], place=tmp_path)
+    assert (done.returncode, done.stdout) == (1, 'later True\n'), done.stderr
+    before, _, _ = done.stderr.partition('── streambench loop')
+    assert before.startswith('Error in sys.excepthook:')
+    assert before.index('RuntimeError: of the hook') < before.index('ValueError: of the program')
+    assert 'streambench/cli' not in done.stderr
+    assert done.stderr.endswith('at the end True\n')
 
 
 @pytest.mark.parametrize(

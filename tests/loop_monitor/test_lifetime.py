@@ -121,6 +121,25 @@ def test_stop_after_the_loop(make: type, may_block: None) -> None:
 
 
 @pytest.mark.parametrize('make', LOOPS)
+def test_the_cpu_time_is_that_of_the_loop_s_thread(make: type, may_block: None) -> None:
+    """Whoever stops the monitor after the loop has used time of its own, for something else."""
+    loop = make()
+    monitor = LoopMonitor()
+
+    async def some_time() -> None:
+        monitor.start()
+        await asyncio.sleep(0.1)
+
+    running = threading.Thread(target=loop.run_until_complete, args=(some_time(),))
+    running.start()
+    running.join()
+    assert time.thread_time() > 0.1, 'the test would not see it'
+    monitor.stop()
+    loop.close()
+    assert 0 <= monitor.report().cpu_utilization < 0.5
+
+
+@pytest.mark.parametrize('make', LOOPS)
 def test_time_in_which_nobody_ran_the_loop_is_no_lag(make: type, may_block: None) -> None:
     loop = make()
     monitor = LoopMonitor()
