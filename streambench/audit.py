@@ -180,11 +180,7 @@ def _paired(
             ):
                 held = [row.get('run') for row in stored.rows].count(number)
                 if held > 1:
-                    found.append(
-                        differing(
-                            stored.file, number, 'run', f'{held} rows', 'one', 'the order of runs'
-                        )
-                    )
+                    found.append(differing(stored.file, number, 'run', f'{held} rows', 'one', 'itself'))
                 if number not in rows and stored.there:
                     found.append(differing(stored.file, number, 'run', 'no row', number, other.file))
     known = {number for number, _, _ in pairs}

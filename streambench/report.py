@@ -102,7 +102,7 @@ def _pacing(rows: Sequence[RunRow]) -> list[str]:
     return [f'generator ≤ {ms_text(max(lateness))} late (median{floor})']
 
 
-def _where(rows: Sequence[RunRow], plan: Plan | None, *, form: str) -> list[str]:
+def _where(rows: Sequence[RunRow], plan: Plan | None, *, form: str, width: int | None) -> list[str]:
     """Return where the sojourns went, for as many points as a screen holds."""
     points = [low for _, low in merged(rows, axes_of(plan))]
     axes = words_of(plan)
@@ -116,7 +116,12 @@ def _where(rows: Sequence[RunRow], plan: Plan | None, *, form: str) -> list[str]
             '',
         ]
     columns = [Column(name=name, head=name, left=place < 2) for place, name in enumerate(head)]
-    return [render(columns, lines, form=form), *absent_tails(points), *savings(points, axes), '']
+    return [
+        render(columns, lines, form=form, width=width),
+        *absent_tails(points),
+        *savings(points, axes),
+        '',
+    ]
 
 
 def _narrowing(rows: Sequence[RunRow], plan: Plan | None) -> list[str]:
@@ -139,6 +144,7 @@ def screen(
     aside: Callable[[str], None] = print,
     plan: Plan | None = None,
     form: str = TABLE,
+    width: int | None = None,
 ) -> None:
     """Say the results: table, verdict, where the files are, and how to repeat.
 
@@ -151,6 +157,7 @@ def screen(
         aside: Takes each line for which the form has no place.
         plan: Where the runs come from, for axes that are no columns of theirs.
         form: One of `tables.FORMATS`.
+        width: Letters in a line of whoever reads it.
     """
     axes = words_of(plan)
     notes = [*notes_text(rows, axes), *_narrowing(rows, plan)]
@@ -165,9 +172,9 @@ def screen(
         return
     say(head)
     say('')
-    say(results_text(rows, plan, form=form))
+    say(results_text(rows, plan, form=form, width=width))
     say('')
-    for line in _where(rows, plan, form=form):
+    for line in _where(rows, plan, form=form, width=width):
         say(line)
     for line in outcome_lines(rows, plan, axes, form=form):
         say(line)

@@ -117,7 +117,12 @@ def _latency(rows: Sequence[RunRow]) -> tuple[str, str]:
 
 
 def results_text(
-    rows: Sequence[RunRow], plan: Plan | None = None, *, form: str = TABLE, notes: Sequence[str] = ()
+    rows: Sequence[RunRow],
+    plan: Plan | None = None,
+    *,
+    form: str = TABLE,
+    notes: Sequence[str] = (),
+    width: int | None = None,
 ) -> str:
     """Return the table of results.
 
@@ -126,6 +131,7 @@ def results_text(
         plan: Where they come from, for axes that are no columns of theirs.
         form: One of `tables.FORMATS`.
         notes: Sentences that belong to it, where it has a place for them.
+        width: Letters in a line of whoever reads it.
     """
     names = swept(plan, shown=SHOWN) if plan is not None else ()
     axes = axes_of(plan)
@@ -171,7 +177,7 @@ def results_text(
         ]
     if form == TABLE:
         # What the columns mean stands close to them.
-        return '\n'.join([render(columns, lines), *said])
+        return '\n'.join([render(columns, lines, width=width), *said])
     return render(columns, lines, form=form, notes=said)
 
 

@@ -95,6 +95,26 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequ
     )
 
 
+def _wide(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how many letters the longest line of a table may have."""
+    return sum(max(map(len, column)) for column in zip(head, *rows, strict=True)) + 2 * (len(head) - 1)
+
+
+def _fitted(
+    head: list[str], rows: list[list[str]], left: list[bool], width: int
+) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Return a table that fits a width; as it is, if it does or can't be made to."""
+    if _wide(head, rows) <= width:
+        return head, rows, left
+    folded = _folded(head, rows, left, width)
+    if _wide(head, folded) <= width:
+        return head, folded, left
+    names, *turned = (list(line) for line in zip(head, *rows, strict=True))
+    if _wide(names, turned) <= width:
+        return names, turned, [True] + [False] * len(rows)
+    return head, folded, left
+
+
 def _folded(
     head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], width: int
 ) -> list[list[str]]:
@@ -135,7 +155,8 @@ def render(
         rows: A value or a `Cell` for each column; None is absent.
         form: One of `FORMATS`.
         notes: Sentences that belong to it. CSV has no place for them: show them elsewhere.
-        width: Letters in a line of whoever reads a plain table; its words are folded to fit.
+        width: Letters in a line of whoever reads a plain table. It is made to fit if it can be, by
+            folding its words, or with a column for each row.
     """
     filled = [list(row) for row in rows]
     if form in (JSON, CSV):
@@ -150,7 +171,7 @@ def render(
     if form == MARKDOWN:
         return _markdown(head, texts, left, notes)
     if width is not None:
-        texts = _folded(head, texts, left, width)
+        head, texts, left = _fitted(head, texts, left, width)
     return '\n'.join([text_table(head, texts, left=left), *(['', *notes] if notes else [])])
 
 

@@ -14,12 +14,14 @@ from streambench.plan import make_plan
 ROOT = Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
-# Flags of sbatch, pip, apt-get, podman, ProxyStore's commands and our scripts.
+# Flags of sbatch, srun, mpiexec, pip, apt-get, podman, ProxyStore's commands and our scripts.
 OTHERS = {
     '--account',
     '--bind',
+    '--bind-to',
     '--clock',
     '--constraint',
+    '--cpu-bind',
     '--cpus-per-task',
     '--delay',
     '--find-links',

@@ -130,3 +130,20 @@ def test_words_are_folded_where_somebody_looks() -> None:
     assert render(columns, rows, form='md', width=50) == render(columns, rows, form='md')
     # What has no room at all is too wide, and whole.
     assert 'sentence' in render(columns, rows, width=5)
+
+
+def test_a_table_of_figures_is_turned_where_that_fits() -> None:
+    """Few rows of many figures get a column each in a narrow terminal, and a row in a wide one."""
+    columns = [
+        Column(name='method', head='method', left=True),
+        *(Column(name=f'f{n}', head=f'figure {n}') for n in range(8)),
+    ]
+    rows = [[name, *(f'{n}.5 ms' for n in range(8))] for name in ('default', 'proxy')]
+    text = render(columns, rows, width=60)
+    assert text.splitlines()[:3] == [
+        'method    default   proxy',
+        'figure 0   0.5 ms  0.5 ms',
+        'figure 1   1.5 ms  1.5 ms',
+    ]
+    assert render(columns, rows, width=120) == render(columns, rows)
+    assert render(columns, rows * 9, width=60) == render(columns, rows * 9)

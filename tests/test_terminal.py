@@ -77,6 +77,23 @@ def test_an_event_does_not_stand_behind_the_moving_line(tmp_path: Path) -> None:
     assert {*events} == {CLEAR}
 
 
+def test_the_results_fit_a_narrow_terminal(tmp_path: Path) -> None:
+    """At 80 letters the tables of a run stand upright, and each of their lines is one line."""
+    words = '--executor simulated --stream memory --stream-method default --data-size-bytes 1kB 1MB'
+    quick = f'--task-count 70 --task-sleep 0.002 --load 0.5 --run-dir {tmp_path}'
+    program = ['-m', 'streambench', 'run', *words.split(), *quick.split()]
+    text = in_a_terminal(program, columns=80)
+    lines = text[text.index('\nmethod ') :].splitlines()
+    tables = [
+        line for line in lines if re.match(r'(method|sojourn p50|where it went,|task sleep) ', line)
+    ]
+    # Where a disturbed machine lets the sojourns grow, the second table has nothing to say.
+    heads = [line.split()[0] for line in tables]
+    assert heads in (['method', 'sojourn', 'where', 'task'], ['method', 'sojourn'])
+    assert tables[0].split() == ['method', 'default', 'default']
+    assert max(map(len, tables)) <= 80
+
+
 def test_a_pipe_is_no_terminal() -> None:
     """Nothing moves in a pipe, has colours, or is folded; the last but one can be asked for."""
     for wish, said in (('', 'False False None\n'), ('1', 'False True None\n')):

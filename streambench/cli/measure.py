@@ -14,7 +14,7 @@ from streambench import log
 from streambench.cli.apart import make_apart
 from streambench.cli.sessions import Made, loop_factory, make_here
 from streambench.cli.signals import like_ctrl_c
-from streambench.cli.terminal import aside, colored, complain, moves, say
+from streambench.cli.terminal import aside, colored, complain, moves, say, width
 from streambench.environment import collect
 from streambench.errors import (
     EXIT_INTERRUPTED,
@@ -98,6 +98,7 @@ def measure(plan: Plan, *, form: str = TABLE) -> int:
                 aside=aside,
                 plan=plan,
                 form=form,
+                width=width(),
             )
         except BrokenPipeError:
             # Who reads the first line only has the rest in the run directory.
