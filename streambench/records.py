@@ -258,7 +258,7 @@ class _RunColumns:
     )
     demand_put_s: float | None = column('Time per item of a generator in the store.', unit='s')
     demand_publish_s: float | None = column('Time per item of it in the broker client.', unit='s')
-    demand_loop_s: float | None = column('Busy time of the loop per item, from 50 ms on.', unit='s')
+    demand_loop_s: float | None = column('Busy time of the loop per item, of runs ≥ 50 ms.', unit='s')
     demand_submit_s: float | None = column("Time per item in the executor's submit.", unit='s')
     demand_workers_s: float | None = column('Time per item on a worker, by their number.', unit='s')
     bottleneck: str = column(
