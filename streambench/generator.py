@@ -49,10 +49,10 @@ class Credits:
             await self._waiter
         self.free -= 1
 
-    def give(self) -> None:
-        """Return a credit."""
-        self.free += 1
-        if self._waiter is not None and not self._waiter.done():
+    def give(self, number: int) -> None:
+        """Return credits; a negative number takes them back, also from what is not free yet."""
+        self.free += number
+        if self.free > 0 and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 

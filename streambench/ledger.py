@@ -21,7 +21,7 @@ from streambench.sequences import Sequences
 Finished = Callable[[ItemRow], None]
 
 
-def _nothing() -> None:
+def _nothing(change: int) -> None:
     return
 
 
@@ -33,7 +33,7 @@ class Ledger:
         phase: `records.WARMUP` or `records.MEASURE`.
         expected: How many items there will be.
         finished: Called once with each final row.
-        ended: Called whenever an item ends.
+        ended: Called with 1 when an item ends, with -1 when one comes whose publishing had failed.
         remote: Whether the generator is elsewhere, so that items appear when they are received.
         dispatcher: Process id where no proxy may be resolved, or None where it may.
         warmup_ns: Time after the first intended send from which on items count.
@@ -45,7 +45,7 @@ class Ledger:
         run: int,
         expected: int,
         finished: Finished,
-        ended: Callable[[], None] = _nothing,
+        ended: Callable[[int], None] = _nothing,
         phase: str = MEASURE,
         remote: bool = False,
         dispatcher: int | None = None,
@@ -150,7 +150,7 @@ class Ledger:
             item.status = PUBLISH_FAILED
             self.publish_error = self.publish_error or str(error)
             self.publish_failed += 1
-            self._ended()
+            self._ended(1)
         elif receivers == 0 and item.receive_ns is None:
             self._lose(item)
         elif item.status in (COMPLETED, FAILED):
@@ -174,6 +174,7 @@ class Ledger:
             self.books.add(message.send_ns, 1)
         elif item.status == PUBLISH_FAILED:
             self.publish_failed -= 1
+            self._ended(-1)
             item.status, item.error = LOST, ''
         elif item.send_ns is None:
             # Opened by `settle_remote` before its message came.
@@ -238,7 +239,7 @@ class Ledger:
             self.completed_bytes += item.size_bytes
             if self.last_complete_ns is None or complete_ns > self.last_complete_ns:
                 self.last_complete_ns = complete_ns
-        self._ended()
+        self._ended(1)
         if item.ack_ns is not None or self._remote:
             self._leave(item)
 
@@ -251,7 +252,7 @@ class Ledger:
     def _lose(self, item: ItemRow) -> None:
         item.status = LOST
         self.lost += 1
-        self._ended()
+        self._ended(1)
         self._leave(item)
 
     def _leave(self, item: ItemRow) -> None:
@@ -320,7 +321,7 @@ class Ledger:
             elif not (lost if item.receive_ns is None else failed):
                 item.status = UNFINISHED
                 self.unfinished += 1
-                self._ended()
+                self._ended(1)
                 self._leave(item)
             elif item.receive_ns is None:
                 self._lose(item)
@@ -328,7 +329,7 @@ class Ledger:
                 item.error = reason
                 item.status = FAILED
                 self.failed += 1
-                self._ended()
+                self._ended(1)
                 self._leave(item)
 
     def counts(self) -> dict[str, Any]:

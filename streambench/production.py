@@ -99,10 +99,10 @@ class Production:
         """Credits that can be taken now, of a closed loop."""
         return None if self._credits is None else self._credits.free
 
-    def item_ended(self) -> None:
-        """Return the credit of a measured item."""
+    def item_ended(self, change: int) -> None:
+        """Return the credit of a measured item; with -1 take it back, since it came all the same."""
         if self._credits is not None:
-            self._credits.give()
+            self._credits.give(change)
 
     async def warm_up(self, dispatcher: Dispatcher) -> int:
         """Run real items until every worker has had one, and return how many workers ran one.

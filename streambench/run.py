@@ -82,7 +82,7 @@ class Run:
                 phase=phase,
                 expected=0,
                 finished=self._finished,
-                ended=self._item_ended if phase == MEASURE else lambda: None,
+                ended=self._item_ended if phase == MEASURE else lambda change: None,
                 remote=remote and phase == MEASURE,
                 dispatcher=os.getpid() if guarded else None,
                 warmup_ns=round(config.warmup * NS_PER_S),
@@ -217,9 +217,9 @@ class Run:
         if self._config.record == RECORD_ALL:
             self._session.recorder.item(item)
 
-    def _item_ended(self) -> None:
+    def _item_ended(self, change: int) -> None:
         if self._production is not None:
-            self._production.item_ended()
+            self._production.item_ended(change)
 
     def _completed(self, item: ItemRow, outcome: Outcome | None, *ended: Any) -> None:
         assert self._dispatcher is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streambench.arrivals import Arrivals, Sizes, Traffic
 from streambench.errors import BrokerError
@@ -33,9 +33,9 @@ def message(sequence: int) -> Message:
     )
 
 
-def ledger(rows: list[ItemRow], *, expected: int = 3, remote: bool = False) -> Ledger:
+def ledger(rows: list[ItemRow], *, expected: int = 3, **settings: Any) -> Ledger:
     """Return an empty account that appends final rows to a list."""
-    return Ledger(run=0, expected=expected, finished=rows.append, remote=remote, dispatcher=4)
+    return Ledger(run=0, expected=expected, finished=rows.append, dispatcher=4, **settings)
 
 
 def even(count: int) -> Traffic:
@@ -75,7 +75,8 @@ def test_nobody_listening_is_loss() -> None:
 def test_a_failed_publishing_may_have_been_delivered() -> None:
     """An item whose publishing failed counts as such, until it arrives all the same."""
     rows: list[ItemRow] = []
-    account = ledger(rows, expected=2)
+    changes: list[int] = []
+    account = ledger(rows, expected=2, ended=changes.append)
     first, second = account.published(message(0)), account.published(message(1))
     for item in (first, second):
         account.acked(item, ack_ns=300, receivers=None, error=BrokerError('gone'))
@@ -85,6 +86,8 @@ def test_a_failed_publishing_may_have_been_delivered() -> None:
     account.task_ended(second, OUTCOME, None, 500)
     account.give_up('end')
     assert {row.sequence: row.status for row in rows} == {0: PUBLISH_FAILED, 1: COMPLETED}
+    # Each gave its credit back once in the end.
+    assert changes == [1, 1, -1, 1]
     assert second.error == ''
 
 

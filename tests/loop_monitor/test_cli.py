@@ -191,14 +191,17 @@ def test_a_signal_ends_it_well(loop: str, number: signal.Signals, code: int, tmp
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell without job control lets what runs in the background ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # A shell without job control, or nohup, lets what it runs ignore it.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == 'ready\n'
         time.sleep(0.1)
         child.send_signal(number)
-        out, errors = child.communicate(timeout=END_S)
+        try:
+            out, errors = child.communicate(timeout=END_S)
+        finally:
+            child.kill()
     assert (child.returncode, out) == (code, 'cleaned up\n'), errors
     assert 'verdict' in errors
     assert 'Traceback' not in errors
@@ -216,9 +219,12 @@ def test_a_comparison_that_is_ended_takes_its_program_along(tmp_path: Path) -> N
         env={'PYTHONPATH': str(ROOT), 'TMPDIR': str(place), 'MARK': str(tmp_path)},
         stderr=subprocess.PIPE,
     ) as comparing:
-        assert until(ready.exists, within_s=END_S)
-        comparing.terminate()
-        comparing.communicate(timeout=END_S)
+        try:
+            assert until(ready.exists, within_s=END_S)
+            comparing.terminate()
+            comparing.communicate(timeout=END_S)
+        finally:
+            comparing.kill()
     assert comparing.returncode == 143
     assert processes(f'MARK={tmp_path}') == {}
     assert list(place.iterdir()) == []
