@@ -7,7 +7,6 @@ with which arguments.
 from __future__ import annotations
 
 import json
-import socket
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -188,6 +187,9 @@ class NodeConnectorPlugin(ConnectorPlugin):
         """Loopback address that the name of this host stands for, if no other is given."""
         if self.ps_address is not None or self.ps_interface is not None:
             return ''
+        # A help text needs no sockets.
+        import socket
+
         try:
             found = socket.gethostbyname(socket.gethostname())
         except OSError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 from streambench.errors import ConfigError
@@ -49,6 +48,9 @@ class Place:
                 f'--run-dir: the nodes can not use {str(self._directory)!r}, since Parsl writes it '
                 'into shell commands as it is: take a directory without blanks, quotes and the like.'
             )
+        # A help text needs no temporary files.
+        import tempfile
+
         place.mkdir(exist_ok=True)
         self.link = tempfile.mkdtemp(prefix='streambench-parsl-')
         other = Path(self.link) / NAME
